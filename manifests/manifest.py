@@ -1,0 +1,306 @@
+"""The manifest: one validated row per take, and per camera of it."""
+
+import csv
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from affectstack import AffectstackError, did_you_mean
+from manifests.paths import path_problem
+
+if TYPE_CHECKING:
+    import datasets
+
+MEDIA_COLUMNS = ("video", "audio", "text")
+_REQUIRED = ("clip_id", "subject")
+_OPTIONAL = ("view", *MEDIA_COLUMNS, "start", "end", "sha256", "duration")
+_SECONDS = ("start", "end", "duration")
+_CLIP_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_SHOWN = 10
+
+
+class ManifestError(AffectstackError):
+    """A manifest that cannot be used; lists up to ten rows with column and value."""
+
+
+@dataclass(frozen=True)
+class _Problem:
+    line: int
+    column: str
+    value: object
+    text: str
+
+    def __str__(self) -> str:
+        shown = repr(self.value)
+        if len(shown) > 80:
+            shown = shown[:77] + "..."
+        return f"  line {self.line}, column {self.column!r}: {shown} {self.text}"
+
+
+class Manifest:
+    """A validated table of clips.
+
+    Columns: `clip_id` (unique together with `view`), `subject`, the media columns `video`, `audio`,
+    `text` (paths relative to the corpus root, empty where absent; an empty `audio` means the sound
+    of `video`), `start` and `end` in seconds (NaN: the whole file), `view`, `sha256`, `duration` in
+    seconds, then labels and whatever else the corpus knows.
+
+    Args:
+        frame: The rows. Text columns may hold None or NaN for "empty".
+        source: What error messages call the table, usually its file name.
+        root: The corpus root; when given, links that leave it are errors too.
+
+    Raises:
+        ManifestError: If a column is missing or a row breaks a rule.
+    """
+
+    def __init__(self, frame: pd.DataFrame, *, source: str = "manifest", root: Path | None = None) -> None:
+        self.source = source
+        _require_columns(frame, source)
+        self.frame = _normalise(frame, source)
+        _raise_if(list(_problems(self.frame, root)), source)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @classmethod
+    def read_csv(cls, path: Path, root: Path | None = None) -> "Manifest":
+        """Read and validate a CSV file (UTF-8; separated by comma, semicolon or tab).
+
+        Raises:
+            ManifestError: If the file is absent, unreadable or breaks a rule.
+        """
+        return cls(read_text_table(path), source=path.name, root=root)
+
+    def write_csv(self, path: Path) -> None:
+        """Write the table as UTF-8 CSV with LF line ends; reading it back gives an equal table."""
+        self.frame.to_csv(path, index=False, lineterminator="\n")
+
+    def labels(self, column: str, classes: Sequence[str] | None = None) -> pd.Series:
+        """Return one label per clip.
+
+        Args:
+            column: The label column.
+            classes: The names that may occur; None allows any but the empty one.
+
+        Returns:
+            The labels indexed by `clip_id`, one entry per take.
+
+        Raises:
+            ManifestError: If the column is absent or a label is empty, unknown, or differs between
+                two views of one take.
+        """
+        if column not in self.frame:
+            raise ManifestError(
+                f"{self.source}: no label column {column!r}{did_you_mean(column, self.frame)}"
+            )
+        values = self.frame[column].astype(str)
+        problems = [
+            _Problem(i + 2, column, value, _label_problem(value, classes))
+            for i, value in enumerate(values)
+            if not value or (classes is not None and value not in classes)
+        ]
+        problems += self._disagreements(column)
+        _raise_if(problems, self.source)
+        takes = self.frame.drop_duplicates("clip_id")
+        return pd.Series(takes[column].astype(str).to_numpy(), index=takes["clip_id"].to_numpy())
+
+    def subjects(self) -> pd.Series:
+        """Return the subject of every take, indexed by `clip_id`."""
+        takes = self.frame.drop_duplicates("clip_id")
+        return pd.Series(takes["subject"].to_numpy(), index=takes["clip_id"].to_numpy())
+
+    def with_hashes(self, root: Path) -> "Manifest":
+        """Return a copy whose `sha256` column is computed from the files that exist."""
+        frame = self.frame.copy()
+        frame["sha256"] = [
+            clip_sha256([root / row[c] for c in MEDIA_COLUMNS if row[c]])
+            for row in frame[list(MEDIA_COLUMNS)].to_dict("records")
+        ]
+        return Manifest(frame, source=self.source)
+
+    def to_dataset(self, root: Path, label: str, classes: Sequence[str] | None = None) -> "datasets.Dataset":
+        """Convert to a Hugging Face dataset.
+
+        Args:
+            root: The corpus root; media columns become absolute paths.
+            label: The label column; it becomes a `ClassLabel`.
+            classes: The class order; None sorts the names found.
+
+        Returns:
+            A `datasets.Dataset` with one row per manifest row. `audio` and `video` are typed `Audio`
+            and `Video` with `decode=False`: `{"path": ..., "bytes": None}`.
+        """
+        import datasets
+
+        self.labels(label, classes)
+        names = list(classes) if classes is not None else sorted(set(self.frame[label]))
+        columns: dict[str, Any] = {}
+        for name in self.frame.columns:
+            values = self.frame[name].tolist()
+            if name in MEDIA_COLUMNS:
+                values = [str((root / v).resolve()) if v else None for v in values]
+            elif name in _SECONDS:
+                values = [None if np.isnan(v) else float(v) for v in values]
+            columns[name] = values
+        text, number = datasets.Value("string"), datasets.Value("float64")
+        kinds: dict[str, Any] = {c: number if c in _SECONDS else text for c in columns}
+        kinds[label] = datasets.ClassLabel(names=names)
+        table = datasets.Dataset.from_dict(columns, features=datasets.Features(kinds))
+        # Casting path strings needs no decoder; building the typed columns from rows would.
+        table = table.cast_column("audio", datasets.Audio(decode=False))
+        return table.cast_column("video", datasets.Video(decode=False))
+
+    def _disagreements(self, column: str) -> list[_Problem]:
+        first: dict[str, str] = {}
+        problems = []
+        for i, (clip, value) in enumerate(zip(self.frame["clip_id"], self.frame[column], strict=True)):
+            if first.setdefault(clip, value) != value:
+                problems.append(_Problem(i + 2, column, value, f"differs from another view of clip {clip}"))
+        return problems
+
+
+def read_text_table(path: Path) -> pd.DataFrame:
+    """Read a delimited UTF-8 file as text, finding out the separator from its header.
+
+    Raises:
+        ManifestError: If the file is absent, empty, not UTF-8, or has rows of unequal length.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+    except OSError as error:
+        raise ManifestError(f"{path}: cannot read it ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path}: not a UTF-8 text file; save it as CSV UTF-8") from error
+    if not header.strip():
+        raise ManifestError(f"{path}: no header line; expected a CSV table with column names")
+    separator = max(",;\t", key=header.count)
+    try:
+        frame = pd.read_csv(
+            path,
+            sep=separator,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            quoting=csv.QUOTE_MINIMAL,
+            index_col=False,
+            on_bad_lines="error",
+        )
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: not a regular table: {str(error).strip()}") from error
+    frame.columns = [str(c).strip() for c in frame.columns]
+    return frame
+
+
+def clip_sha256(files: Sequence[Path]) -> str:
+    """Hash a clip's media.
+
+    Args:
+        files: The media files in the order video, audio, text.
+
+    Returns:
+        The sha256 of the one file in hex; of several files, the sha256 of their hex digests joined;
+        "" when there is none or one is absent.
+    """
+    if not files or not all(f.is_file() for f in files):
+        return ""
+    digests = []
+    for path in files:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _require_columns(frame: pd.DataFrame, source: str) -> None:
+    missing = [c for c in _REQUIRED if c not in frame]
+    if missing:
+        raise ManifestError(
+            f"{source}: missing column {', '.join(map(repr, missing))}; "
+            f"found {', '.join(map(repr, frame.columns)) or 'none'}"
+        )
+    twice = sorted({str(c) for c in frame.columns[frame.columns.duplicated()]})
+    if twice:
+        raise ManifestError(f"{source}: column {', '.join(map(repr, twice))} occurs twice")
+    if frame.empty:
+        raise ManifestError(f"{source}: no rows; expected one row per clip")
+
+
+def _normalise(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+    """Give every column its type and the known columns their order."""
+    columns: dict[str, Any] = {}
+    problems = []
+    for name in dict.fromkeys([*_REQUIRED, *_OPTIONAL, *frame.columns]):
+        raw = frame[name].tolist() if name in frame else [""] * len(frame)
+        text = ["" if pd.isna(v) else str(v).strip() for v in raw]
+        if name not in _SECONDS:
+            columns[name] = pd.Series(text, dtype=object)
+            continue
+        seconds = np.full(len(text), np.nan)
+        for i, value in enumerate(text):
+            try:
+                seconds[i] = float(value) if value else np.nan
+            except ValueError:
+                problems.append(_Problem(i + 2, name, value, "is not a number of seconds"))
+        columns[name] = seconds
+    _raise_if(problems, source)
+    return pd.DataFrame(columns)
+
+
+def _problems(frame: pd.DataFrame, root: Path | None) -> Iterator[_Problem]:
+    seen: dict[tuple[str, str], int] = {}
+    for i, row in enumerate(frame.to_dict("records")):
+        line = i + 2
+        clip, view = row["clip_id"], row["view"]
+        if not _CLIP_ID.fullmatch(clip) or not clip.strip("."):
+            yield _Problem(line, "clip_id", clip, "is not 1 to 128 of A-Z a-z 0-9 . _ -")
+        if (first := seen.setdefault((clip, view), line)) != line:
+            where = f" with view {view!r}" if view else ""
+            yield _Problem(line, "clip_id", clip, f"is a duplicate of line {first}{where}")
+        if not row["subject"]:
+            yield _Problem(line, "subject", "", "is empty; folds are made by subject")
+        for column in MEDIA_COLUMNS:
+            if row[column] and (text := path_problem(row[column], root)):
+                yield _Problem(line, column, row[column], text)
+        yield from _time_problems(line, row)
+    yield from _twins(frame)
+
+
+def _time_problems(line: int, row: dict[Any, Any]) -> Iterator[_Problem]:
+    for column in _SECONDS:
+        if not np.isnan(row[column]) and not 0 <= row[column] < np.inf:
+            yield _Problem(line, column, row[column], "is not a time of 0 seconds or more")
+    if row["end"] <= (0.0 if np.isnan(row["start"]) else row["start"]):
+        yield _Problem(line, "end", row["end"], "is not after the start")
+
+
+def _twins(frame: pd.DataFrame) -> Iterator[_Problem]:
+    """Ids that only differ in case or Unicode form would collide on other file systems."""
+    seen: dict[str, str] = {}
+    for i, clip in enumerate(frame["clip_id"]):
+        other = seen.setdefault(unicodedata.normalize("NFC", clip).casefold(), clip)
+        if other != clip:
+            yield _Problem(i + 2, "clip_id", clip, f"differs from {other!r} only in case")
+
+
+def _label_problem(value: str, classes: Sequence[str] | None) -> str:
+    if not value:
+        return "is empty; every clip needs a label"
+    return f"is an unknown label{did_you_mean(value, classes or [])}"
+
+
+def _raise_if(problems: Sequence[_Problem], source: str) -> None:
+    if not problems:
+        return
+    lines = [str(p) for p in problems[:_SHOWN]]
+    if len(problems) > _SHOWN:
+        lines.append(f"  … and {len(problems) - _SHOWN} more")
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    raise ManifestError("\n".join([f"{source}: {count}; nothing was started", *lines]))

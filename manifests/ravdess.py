@@ -1,0 +1,113 @@
+"""RAVDESS: the Ryerson audio-visual database of emotional speech and song.
+
+Livingstone and Russo 2018, doi 10.1371/journal.pone.0196391. A file name is seven two-digit fields,
+`MM-VV-EE-II-SS-RR-AA`: modality, vocal channel, emotion, intensity, statement, repetition, actor.
+"""
+
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from manifests.corpus import MEDIA_SUFFIXES, Corpus, Reading
+from manifests.manifest import Manifest, ManifestError
+
+EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+_MODALITY = {"01": "audio-video", "02": "video-only", "03": "audio-only"}
+_CHANNEL = {"01": "speech", "02": "song"}
+_EMOTION = {f"{i:02d}": name for i, name in enumerate(EMOTIONS, start=1)}
+_INTENSITY = {"01": "normal", "02": "strong"}
+_STATEMENT = {"01": "kids are talking by the door", "02": "dogs are sitting by the door"}
+_REPETITION = {"01": "1", "02": "2"}
+_FIELDS = (_MODALITY, _CHANNEL, _EMOTION, _INTENSITY, _STATEMENT, _REPETITION)
+_STEM = re.compile(r"\d\d(-\d\d){6}")
+
+
+class Ravdess(Corpus):
+    """The speech part of RAVDESS, as published or as far as it is there.
+
+    Voice (`03-*`) and face (`01-*`, `02-*`) files of one take meet on one `clip_id`: the name without
+    its modality field. The video is the `01` file, or the `02` file where that is absent; the audio
+    is the `03` file, or empty: the sound of the video.
+
+    Args:
+        channel: `"speech"` or `"song"`; files of the other channel are left out.
+    """
+
+    def __init__(self, channel: str = "speech") -> None:
+        self.channel = channel
+
+    def read(self, root: Path) -> Reading:
+        """Read every RAVDESS file below `root`, in any folder layout."""
+        if not root.is_dir():
+            raise ManifestError(f"{root}: no such folder; give the RAVDESS root with --root")
+        left_out: Counter[str] = Counter()
+        takes: dict[str, dict[str, str]] = {}
+        for path in _media_files(root):
+            fields = path.stem.split("-")
+            reason = self._reason_to_skip(path, fields)
+            if reason is None:
+                files = takes.setdefault(path.stem[3:], {})
+                kind = f"{MEDIA_SUFFIXES[path.suffix.lower()]}{fields[0]}"
+                if kind not in files:
+                    files[kind] = path.relative_to(root).as_posix()
+                    continue
+                reason = "second copies of a take"
+            left_out[reason] += 1
+        if not takes:
+            raise ManifestError(
+                f"{root}: no RAVDESS {self.channel} files (names like 03-01-05-01-01-01-16.wav)"
+                + _listing(left_out)
+            )
+        frame = pd.DataFrame([_row(clip, takes[clip]) for clip in sorted(takes, key=_order)])
+        notes = [f"left out {n} {reason}" for reason, n in sorted(left_out.items())]
+        return Reading(Manifest(frame, source="RAVDESS", root=root), "emotion", EMOTIONS, "mmer", notes)
+
+    def _reason_to_skip(self, path: Path, fields: list[str]) -> str | None:
+        if not _STEM.fullmatch(path.stem):
+            return "media files without a RAVDESS name"
+        known = all(f in names for f, names in zip(fields, _FIELDS, strict=False))
+        if not known or not 1 <= int(fields[6]) <= 24:
+            return "files whose name has a field outside the RAVDESS code"
+        if _CHANNEL[fields[1]] != self.channel:
+            return f"files of the {_CHANNEL[fields[1]]} channel"
+        return None
+
+
+def _media_files(root: Path) -> list[Path]:
+    """List media below `root` in an order that does not depend on the file system."""
+    found = []
+    for folder, _, names in os.walk(root):
+        found += [Path(folder, n) for n in names if Path(n).suffix.lower() in MEDIA_SUFFIXES]
+    return sorted(found, key=lambda p: p.relative_to(root).as_posix())
+
+
+def _order(clip_id: str) -> tuple[str, str]:
+    return clip_id[-2:], clip_id
+
+
+def _row(clip_id: str, files: dict[str, str]) -> dict[str, str]:
+    channel, emotion, intensity, statement, repetition, actor = clip_id.split("-")
+    modalities = sorted({kind[-2:] for kind in files})
+    return {
+        "clip_id": clip_id,
+        "subject": actor,
+        "video": files.get("video01") or files.get("video02", ""),
+        "audio": files.get("audio03") or files.get("audio01", ""),
+        "modality": "+".join(_MODALITY[m] for m in modalities),
+        "channel": _CHANNEL[channel],
+        "emotion": _EMOTION[emotion],
+        "intensity": _INTENSITY[intensity],
+        "statement": _STATEMENT[statement],
+        "repetition": _REPETITION[repetition],
+        "actor": actor,
+        "sex": "male" if int(actor) % 2 else "female",
+    }
+
+
+def _listing(left_out: Counter[str]) -> str:
+    if not left_out:
+        return ""
+    return "; left out " + ", ".join(f"{n} {reason}" for reason, n in sorted(left_out.items()))
