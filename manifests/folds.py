@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-
 from affectstack import did_you_mean
 from manifests.manifest import Manifest, ManifestError
 

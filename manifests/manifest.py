@@ -99,7 +99,7 @@ class Manifest:
         """
         if column not in self.frame:
             raise ManifestError(
-                f"{self.source}: no label column {column!r}{did_you_mean(column, self.frame)}"
+                f"{self.source}: no label column {column!r}{did_you_mean(column, self.frame.columns)}"
             )
         values = self.frame[column].astype(str)
         problems = [

@@ -1,0 +1,232 @@
+"""A bidirectional LSTM with attention over frames (MMER's "Sequence1Modal", SYSTEMS 2.6)."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import f1_score
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from classifiers.contract import Head, HeadError, Scale, check_classes, held_out_parts, make_scaler
+from classifiers.registry import HEADS
+
+Sequences = Sequence[NDArray[np.float32]]
+
+
+class AttentiveBiLSTM(nn.Module):
+    """Two bidirectional layers, a score per frame, a masked softmax, a weighted sum, K logits.
+
+    Args:
+        inputs: D.
+        classes: K.
+        hidden: Units per direction.
+        dropout: Between the layers, inside the attention, and on its scores.
+    """
+
+    def __init__(self, inputs: int, classes: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(
+            inputs, hidden, num_layers=2, bidirectional=True, dropout=dropout, batch_first=True
+        )
+        self.attention = nn.Sequential(
+            nn.Linear(2 * hidden, 2 * hidden),
+            nn.Tanh(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * hidden, 1),
+            nn.Tanh(),
+            nn.Dropout(dropout),
+        )
+        self.out = nn.Linear(2 * hidden, classes)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Classify padded sequences.
+
+        Args:
+            x: `[N, T, D]`, padded on the right with anything.
+            lengths: `[N]` real frames, on the CPU.
+
+        Returns:
+            `[N, K]` logits and `[N, T']` attention weights: 0 on padding, each row summing to 1.
+        """
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)  # [N, T', 2H]
+        scores = self.attention(states).squeeze(-1)
+        frames = torch.arange(scores.shape[1])
+        weights = scores.masked_fill(frames >= lengths[:, None], -torch.inf).softmax(dim=1)
+        return self.out((weights[:, :, None] * states).sum(dim=1)), weights
+
+
+@HEADS.register("bilstm")
+class BiLSTMHead(Head):
+    """The network above, trained with class weights, stopped by held-out subjects.
+
+    Part of the training subjects are held out to watch the weighted F1; the weights of the best epoch stay.
+
+    Args:
+        hidden: Units per direction.
+        dropout: See `AttentiveBiLSTM`.
+        scale: Scaling of the frames, fitted inside `fit`.
+        lr: Learning rate of Adam.
+        batch: Clips per step.
+        max_epochs: Most epochs.
+        patience: Epochs without a better F1 before it stops.
+        parts: One in so many subjects is held out.
+        seed: Of weights, order, dropout, and which subjects are held out.
+
+    Attributes:
+        held_out_: The subjects that decided when to stop.
+        epochs_: The best epoch, from 1.
+    """
+
+    sequence: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        hidden: int = 50,
+        dropout: float = 0.3,
+        scale: Scale = "none",
+        lr: float = 1e-3,
+        batch: int = 64,
+        max_epochs: int = 300,
+        patience: int = 30,
+        parts: int = 5,
+        seed: int = 0,
+    ) -> None:
+        self.hidden = hidden
+        self.dropout = dropout
+        self.scale = scale
+        self.lr = lr
+        self.batch = batch
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.parts = parts
+        self.seed = seed
+
+    def fit(self, X: Sequences, y: Sequence[str], groups: Sequence[str] | None = None) -> Self:
+        """Train until the held-out subjects' F1 stops rising."""
+        self.classes_, index = check_classes(y)
+        fit_rows, held_rows = held_out_parts(groups, index, self.parts, self.seed)[0]
+        subjects = np.arange(len(index)).astype(str) if groups is None else np.asarray(groups, dtype=str)
+        self.held_out_ = sorted(set(subjects[held_rows].tolist()))
+        self.scaler_ = make_scaler(self.scale)
+        if self.scaler_ is not None:
+            self.scaler_.fit(np.concatenate([X[i] for i in fit_rows]))
+        clips = self._tensors(X)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            self.network_ = AttentiveBiLSTM(X[0].shape[1], len(self.classes_), self.hidden, self.dropout)
+            self._train(clips, torch.from_numpy(index), fit_rows, held_rows)
+        self.network_.eval()
+        return self
+
+    def predict_proba(self, X: Sequences) -> NDArray[np.float64]:
+        """Return `[N, K]` posteriors; the batch a clip meets does not change them."""
+        clips = self._tensors(X)
+        out = np.empty((len(clips), len(self.classes_)))
+        self.network_.eval()
+        with torch.inference_mode():
+            for rows in _by_length(clips, self.batch):
+                logits, _ = self.network_(*_pad([clips[i] for i in rows]))
+                out[rows] = logits.double().softmax(dim=1).numpy()
+        return out
+
+    def save(self, folder: Path) -> None:
+        """Write `head.json` and `head.safetensors`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        scaler = None
+        if self.scaler_ is not None:
+            names = ("mean_", "scale_") if self.scale == "standard" else ("min_", "scale_")
+            scaler = {n: getattr(self.scaler_, n).tolist() for n in names}
+        facts = {
+            "params": self.get_params(),
+            "classes": self.classes_.tolist(),
+            "inputs": self.network_.lstm.input_size,
+            "held_out": self.held_out_,
+            "epochs": self.epochs_,
+            "scaler": scaler,
+        }
+        (folder / "head.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+        save_file(self.network_.state_dict(), folder / "head.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            HeadError: If a file is absent or does not fit.
+        """
+        try:
+            facts: dict[str, Any] = json.loads((folder / "head.json").read_text(encoding="utf-8"))
+            head = cls(**facts["params"])
+            head.classes_ = np.asarray(facts["classes"], dtype=str)
+            head.held_out_, head.epochs_ = facts["held_out"], facts["epochs"]
+            head.scaler_ = make_scaler(head.scale)
+            for name, values in (facts["scaler"] or {}).items():
+                setattr(head.scaler_, name, np.asarray(values))
+            head.network_ = AttentiveBiLSTM(facts["inputs"], len(head.classes_), head.hidden, head.dropout)
+            head.network_.load_state_dict(load_file(folder / "head.safetensors"), strict=True)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise HeadError(f"{folder}: not a saved BiLSTM ({error})") from error
+        head.network_.eval()
+        return head
+
+    def _train(
+        self,
+        clips: Sequence[Tensor],
+        y: Tensor,
+        fit_rows: NDArray[np.int64],
+        held_rows: NDArray[np.int64],
+    ) -> None:
+        counts = torch.bincount(y[fit_rows], minlength=len(self.classes_))
+        loss = nn.CrossEntropyLoss(weight=len(fit_rows) / (len(self.classes_) * counts.float()))
+        optimiser = torch.optim.Adam(self.network_.parameters(), lr=self.lr)
+        best, best_state = -1.0, None
+        for epoch in range(1, self.max_epochs + 1):
+            self.network_.train()
+            for rows in torch.from_numpy(fit_rows)[torch.randperm(len(fit_rows))].split(self.batch):
+                optimiser.zero_grad()
+                logits, _ = self.network_(*_pad([clips[i] for i in rows.tolist()]))
+                loss(logits, y[rows]).backward()
+                nn.utils.clip_grad_norm_(self.network_.parameters(), 1.0)
+                optimiser.step()
+            score = self._f1(clips, y, held_rows)
+            if score > best:
+                best, self.epochs_ = score, epoch
+                best_state = {k: v.clone() for k, v in self.network_.state_dict().items()}
+            if epoch - self.epochs_ >= self.patience:
+                break
+        if best_state is None:
+            raise HeadError(f"max_epochs is {self.max_epochs}; expected at least 1")
+        self.network_.load_state_dict(best_state)
+
+    def _f1(self, clips: Sequence[Tensor], y: Tensor, rows: NDArray[np.int64]) -> float:
+        self.network_.eval()
+        with torch.inference_mode():
+            held = [clips[i] for i in rows]
+            guesses = np.empty(len(held), dtype=np.int64)
+            for part in _by_length(held, self.batch):
+                guesses[part] = self.network_(*_pad([held[i] for i in part]))[0].argmax(dim=1).numpy()
+        return float(f1_score(y[rows].numpy(), guesses, average="weighted"))
+
+    def _tensors(self, X: Sequences) -> list[Tensor]:
+        scaler = self.scaler_
+        scaled = X if scaler is None else [scaler.transform(x) for x in X]
+        return [torch.from_numpy(np.asarray(x, dtype=np.float32)) for x in scaled]
+
+
+def _by_length(clips: Sequence[Tensor], batch: int) -> Iterator[list[int]]:
+    """Yield row numbers in batches of similar length, so that little is padding."""
+    order = sorted(range(len(clips)), key=lambda i: (len(clips[i]), i))
+    for first in range(0, len(order), batch):
+        yield order[first : first + batch]
+
+
+def _pad(clips: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    lengths = torch.tensor([len(c) for c in clips])
+    return nn.utils.rnn.pad_sequence(list(clips), batch_first=True), lengths

@@ -1,0 +1,147 @@
+"""What a head takes and gives."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import GroupKFold
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+from affectstack import AffectstackError
+
+Scale = Literal["none", "minmax", "standard"]
+FloatArray = NDArray[np.floating[Any]]
+
+
+class HeadError(AffectstackError):
+    """A head cannot be trained on what it was given."""
+
+
+class Head(ClassifierMixin, BaseEstimator):
+    """A classifier in scikit-learn's manner: the constructor stores, `fit` learns, learned names end in `_`.
+
+    Attributes:
+        sequence: False: X is `[N, D]`. True: X is a list of N arrays `[T_i, D]`.
+        classes_: The classes in the order of the posterior's columns.
+    """
+
+    sequence: ClassVar[bool] = False
+    classes_: NDArray[Any]
+
+    @abstractmethod
+    def fit(self, X: Any, y: Sequence[str], groups: Sequence[str] | None = None) -> Self:
+        """Learn from clips.
+
+        Args:
+            X: The features, see `sequence`.
+            y: `[N]` class names.
+            groups: `[N]` subjects. Whatever is chosen on held-out clips (calibration, C, when to stop) is
+                chosen on clips of held-out subjects. None: every clip is its own group.
+
+        Raises:
+            HeadError: If there are too few classes or subjects.
+        """
+
+    @abstractmethod
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return `[N, K]` posteriors; rows sum to 1 and do not depend on each other."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the fitted head into a folder, as files that hold no code."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the likeliest class of each clip."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+class StaticHead(Head):
+    """A head on one vector per clip, kept by skops: readable without running code from the file."""
+
+    def save(self, folder: Path) -> None:
+        """Write `head.skops`."""
+        import skops.io
+
+        folder.mkdir(parents=True, exist_ok=True)
+        skops.io.dump(self, folder / "head.skops")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read `head.skops`; any type in it that is not one of ours or scikit-learn's is refused.
+
+        Raises:
+            HeadError: If the file is absent, damaged or holds another type.
+        """
+        import skops.io
+
+        path = folder / "head.skops"
+        own = [f"{cls.__module__}.{cls.__qualname__}", *_TRUSTED]
+        try:
+            loaded = skops.io.load(path, trusted=own)
+        except Exception as error:
+            raise HeadError(f"{path}: not a saved {cls.__name__} ({error})") from error
+        if not isinstance(loaded, cls):
+            raise HeadError(f"{path}: holds a {type(loaded).__name__}, expected a {cls.__name__}")
+        return loaded
+
+
+_TRUSTED = ("sklearn.neural_network._stochastic_optimizers.AdamOptimizer",)
+
+
+def make_scaler(scale: Scale) -> StandardScaler | MinMaxScaler | None:
+    """Return a new scaler; it is fitted on training clips alone, inside the fold."""
+    return {"none": None, "minmax": MinMaxScaler(), "standard": StandardScaler()}[scale]
+
+
+def check_classes(y: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the classes, sorted, and the index of each clip's class.
+
+    Raises:
+        HeadError: If there are fewer than two.
+    """
+    classes, index = np.unique(np.asarray(y, dtype=str), return_inverse=True)
+    if len(classes) < 2:
+        raise HeadError(f"the training clips have {len(classes)} class; expected at least 2")
+    return classes, index
+
+
+def held_out_parts(
+    groups: Sequence[str] | None, y: NDArray[np.int64], parts: int, seed: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Split clips into parts by subject, for choices inside the training part.
+
+    Args:
+        groups: `[N]` subjects; None makes every clip its own group.
+        y: `[N]` class indices; a split whose training side lacks a class is left out.
+        parts: How many parts to make, at most one per subject.
+        seed: Which subjects meet in a part.
+
+    Returns:
+        Pairs of (fit, held-out) row numbers.
+
+    Raises:
+        HeadError: If no split is usable.
+    """
+    subjects = np.arange(len(y)).astype(str) if groups is None else np.asarray(groups, dtype=str)
+    number = min(parts, len(set(subjects)))
+    if number < 2:
+        raise HeadError("the training clips are of 1 subject; choices on held-out subjects need 2 or more")
+    splitter = GroupKFold(n_splits=number, shuffle=True, random_state=seed)
+    every = len(np.unique(y))
+    usable = [
+        (fit, held)
+        for fit, held in splitter.split(np.zeros(len(y)), groups=subjects)
+        if len(np.unique(y[fit])) == every
+    ]
+    if not usable:
+        raise HeadError("some class occurs in one subject alone; it cannot be held out by subject")
+    return usable

@@ -1,0 +1,120 @@
+"""Sound files, and the sound of video files, as one channel at one rate."""
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from extractors.contract import DecodeError, MissingMediaError, TooShortError
+from extractors.media import open_media, origin, refuse_cut_stream
+
+DECODER = f"soundfile-{soundfile.__version__} soxr-{soxr.__version__} pyav-{av.__version__}"
+_SOUNDFILE = {".wav", ".flac", ".ogg", ".aiff", ".aif"}
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """One channel of sound.
+
+    Attributes:
+        samples: `[N]` float32 in -1 to 1.
+        rate: Hz.
+        start: The time of the first sample, in seconds on the container's clock.
+    """
+
+    samples: NDArray[np.float32]
+    rate: int
+    start: float = 0.0
+
+
+def read_waveform(path: Path, rate: int, *, start: float | None = None, end: float | None = None) -> Waveform:
+    """Read sound, average its channels and resample it once (soxr, high quality).
+
+    Args:
+        path: A sound file, or a video file with sound.
+        rate: The rate wanted, in Hz.
+        start: Where to begin, in seconds; None is the beginning.
+        end: Where to stop, in seconds; None is the end.
+
+    Raises:
+        MissingMediaError: If the file has no sound.
+        DecodeError: If it cannot be decoded, was cut short, or holds NaN or infinity.
+        TooShortError: If no sample lies between `start` and `end`.
+    """
+    if not path.is_file():
+        raise DecodeError(f"{path.name}: no such file")
+    if path.stat().st_size == 0:
+        raise DecodeError(f"{path.name}: the file is empty")
+    read = _read_sound_file if path.suffix.lower() in _SOUNDFILE else _read_stream
+    samples, native, begin = read(path)
+    if not np.isfinite(samples).all():
+        raise DecodeError(f"{path.name}: the sound holds NaN or infinite samples")
+    first = 0 if start is None else max(0, round((start - begin) * native))
+    last = len(samples) if end is None else max(0, round((end - begin) * native))
+    samples, begin = samples[first:last], begin + first / native
+    if len(samples) == 0:
+        raise TooShortError(f"{path.name}: no sound between {start or 0:g} s and the end")
+    if native != rate:
+        samples = soxr.resample(samples, native, rate)
+    return Waveform(np.ascontiguousarray(samples, dtype=np.float32), rate, begin)
+
+
+def _read_sound_file(path: Path) -> tuple[NDArray[np.float32], int, float]:
+    try:
+        with soundfile.SoundFile(path) as file:
+            stated = file.frames
+            samples = file.read(dtype="float32", always_2d=True)
+            rate = int(file.samplerate)
+            frame_bytes = file.channels * _SUBTYPE_BYTES.get(file.subtype, 0)
+    except soundfile.LibsndfileError as error:
+        raise DecodeError(f"{path.name}: {error.error_string}") from error
+    if path.suffix.lower() == ".wav" and frame_bytes:
+        stated = max(stated, _wav_data_bytes(path) // frame_bytes)
+    if len(samples) < stated:
+        raise DecodeError(
+            f"{path.name}: sound stops after {len(samples) / rate:.2f} s of {stated / rate:.2f} s"
+        )
+    return samples.mean(axis=1), rate, 0.0
+
+
+_SUBTYPE_BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
+
+
+def _wav_data_bytes(path: Path) -> int:
+    """Return the size that a WAV header promises; libsndfile corrects it silently when cut short."""
+    with path.open("rb") as file:
+        if file.read(12)[:4] != b"RIFF":
+            return 0
+        while len(header := file.read(8)) == 8:
+            name, size = struct.unpack("<4sI", header)
+            if name == b"data":
+                return 0 if size >= 0xFFFFFF00 else size  # streamed files promise nothing
+            file.seek(size + size % 2, 1)
+    return 0
+
+
+def _read_stream(path: Path) -> tuple[NDArray[np.float32], int, float]:
+    """Decode the first sound stream of a container with FFmpeg."""
+    with open_media(path) as container:
+        if not container.streams.audio:
+            raise MissingMediaError(f"{path.name}: no sound stream")
+        stream = container.streams.audio[0]
+        stated = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
+        zero = origin(container)
+        to_float = av.AudioResampler(format="fltp")
+        begin, pieces = None, []
+        for frame in container.decode(stream):
+            if begin is None:
+                begin = 0.0 if frame.time is None else frame.time - zero
+            pieces += [f.to_ndarray().mean(axis=0) for f in to_float.resample(frame)]
+        rate = int(stream.rate)
+    if not pieces:
+        raise DecodeError(f"{path.name}: no sound could be decoded")
+    samples = np.concatenate(pieces).astype(np.float32, copy=False)
+    refuse_cut_stream(path, "sound", len(samples) / rate, stated)
+    return samples, rate, begin or 0.0

@@ -1,0 +1,223 @@
+"""What an extractor takes and gives. The engine owns files, workers, batching and stores."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affectstack import AffectstackError
+
+FloatArray = NDArray[np.float32]
+
+
+class ClipError(AffectstackError):
+    """One clip cannot be extracted; the run goes on. The class name becomes the failure's type."""
+
+
+class DecodeError(ClipError):
+    """The file is no media, is damaged, or stops early."""
+
+
+class MissingMediaError(ClipError):
+    """The clip has no file, stream or table row of the kind the extractor needs."""
+
+
+class TooShortError(ClipError):
+    """The clip is too short for the extractor to give one row."""
+
+
+class BadFeaturesError(ClipError):
+    """An extractor gave NaN, the wrong shape or the wrong type."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One take, seen by one camera, as an extractor gets it.
+
+    Attributes:
+        clip_id: Its id, unique together with `view`.
+        video: Absolute path of the video file, or None.
+        audio: Absolute path of the sound file, or None: the sound of `video`.
+        start: Where the clip begins in its file, in seconds; None is the beginning.
+        end: Where it ends, in seconds; None is the end.
+        view: The camera, or "".
+    """
+
+    clip_id: str
+    video: Path | None = None
+    audio: Path | None = None
+    start: float | None = None
+    end: float | None = None
+    view: str = ""
+
+    @property
+    def sound(self) -> Path | None:
+        """The file to read sound from."""
+        return self.audio or self.video
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names under which foreign tables may know this clip."""
+        stems = [p.stem for p in (self.video, self.audio) if p is not None]
+        return tuple(dict.fromkeys([self.clip_id, *stems]))
+
+    def need_video(self) -> Path:
+        """Return the video file.
+
+        Raises:
+            MissingMediaError: If the clip has none.
+        """
+        if self.video is None:
+            raise MissingMediaError("the manifest names no video for this clip")
+        return self.video
+
+    def need_sound(self) -> Path:
+        """Return the file to read sound from.
+
+        Raises:
+            MissingMediaError: If the clip has neither audio nor video.
+        """
+        if self.sound is None:
+            raise MissingMediaError("the manifest names neither audio nor video for this clip")
+        return self.sound
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an extractor found in one clip.
+
+    Attributes:
+        values: `[T, D]` float32.
+        intervals: `[T, 2]` float64, `[start, end)` of each row in seconds on the media's clock.
+        valid: `[T]` bool; False marks padding, frames without a face, and the like.
+    """
+
+    values: FloatArray
+    intervals: NDArray[np.float64]
+    valid: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A prepared piece of a clip, ready for the network.
+
+    Attributes:
+        data: The input array of one sample, without a batch axis.
+        start: Seconds on the media's clock.
+        end: Seconds; the window covers `[start, end)`.
+        valid: False where too little of the window is real content.
+    """
+
+    data: NDArray[Any]
+    start: float
+    end: float
+    valid: bool = True
+
+
+class Extractor(ABC):
+    """A frozen map from a clip to features. Constructors only store; `prepare` loads weights.
+
+    Attributes:
+        modality: What it reads: "video", "audio", "au", "face" or "text".
+        on_device: True if it runs a network that takes the whole machine, so that several worker
+            processes of it would only be in each other's way.
+        untrained: True if its weights are random; every output says so.
+        trained_on: The subjects of this manifest that its weights have seen.
+    """
+
+    modality: ClassVar[str]
+    on_device: ClassVar[bool] = False
+    untrained: bool = False
+    trained_on: frozenset[str] = frozenset()
+
+    @property
+    @abstractmethod
+    def feature_names(self) -> tuple[str, ...]:
+        """The D column names; known before the first clip."""
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Everything that changes a value, as JSON. Device, batch and workers are not in it."""
+
+    def prepare(self) -> None:  # noqa: B027  # most extractors have nothing to load
+        """Load what `extract` needs; called once per process.
+
+        Raises:
+            WeightsError: If a weight is missing: what, where to get it, where to put it.
+        """
+
+    @abstractmethod
+    def extract(self, clip: Clip) -> Features:
+        """Extract one clip.
+
+        Raises:
+            ClipError: If this clip cannot be extracted.
+        """
+
+    @property
+    def dim(self) -> int:
+        """D, the number of columns."""
+        return len(self.feature_names)
+
+
+class WindowExtractor(Extractor):
+    """An extractor that cuts windows on the CPU and embeds batches of them on a device."""
+
+    on_device: ClassVar[bool] = True
+    batch: int = 4
+
+    @abstractmethod
+    def windows(self, clip: Clip) -> Iterator[Window]:
+        """Yield the clip's prepared windows in time order; runs wherever decoding runs."""
+
+    @abstractmethod
+    def embed(self, windows: Sequence[Window]) -> list[FloatArray]:
+        """Return one `[t, D]` float32 array per window, whatever the batch holds besides it."""
+
+    def intervals(self, window: Window, rows: int) -> NDArray[np.float64]:
+        """Return `[rows, 2]` seconds for the rows that `embed` gave for a window: equal parts."""
+        edges = np.linspace(window.start, window.end, rows + 1)
+        return np.column_stack([edges[:-1], edges[1:]])
+
+    def extract(self, clip: Clip) -> Features:
+        """Embed the clip's windows batch by batch; memory does not grow with its length."""
+        values, intervals, valid = [], [], []
+        stream = self.windows(clip)
+        while batch := list(islice(stream, self.batch)):
+            for window, rows in zip(batch, self.embed(batch), strict=True):
+                values.append(rows)
+                intervals.append(self.intervals(window, len(rows)))
+                valid.append(np.full(len(rows), window.valid))
+        if not values:
+            raise TooShortError("no window fits into the clip")
+        return Features(np.concatenate(values), np.concatenate(intervals), np.concatenate(valid))
+
+
+def check_features(features: Features, dim: int) -> None:
+    """Check what an extractor returned before it is stored.
+
+    Raises:
+        BadFeaturesError: If shape, type or a value breaks the contract.
+    """
+    values, intervals, valid = features.values, features.intervals, features.valid
+    if values.dtype != np.float32 or values.ndim != 2 or values.shape[1] != dim:
+        raise BadFeaturesError(f"values are {values.dtype} {list(values.shape)}; expected float32 [T, {dim}]")
+    rows = len(values)
+    if rows == 0:
+        raise TooShortError("the extractor gave no rows")
+    if intervals.dtype != np.float64 or intervals.shape != (rows, 2):
+        raise BadFeaturesError(
+            f"intervals are {intervals.dtype} {list(intervals.shape)}; expected float64 [{rows}, 2]"
+        )
+    if valid.dtype != np.bool_ or valid.shape != (rows,):
+        raise BadFeaturesError(f"valid is {valid.dtype} {list(valid.shape)}; expected bool [{rows}]")
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0]
+        raise BadFeaturesError(f"value {values[row, column]} in row {row}, column {column}")
+    if not np.isfinite(intervals).all() or (intervals[:, 1] < intervals[:, 0]).any():
+        raise BadFeaturesError("an interval is not finite or ends before it starts")

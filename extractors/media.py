@@ -1,0 +1,74 @@
+"""Opening media files that strangers made."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+
+from extractors.contract import DecodeError
+
+# FFmpeg would otherwise guess the format by content, and a text file that is named clip.mp4 but
+# holds a playlist would open the files it lists. Only these demuxers may answer, only local files.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,h264,hevc,flv,asf,"
+    "wav,flac,ogg,mp3,aac,aiff,w64,caf,amr"
+)
+_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+
+# A stream that ends this much before the time its own header states was cut short.
+_MISSING_SECONDS = 0.5
+_MISSING_SHARE = 0.1
+
+
+@contextmanager
+def open_media(path: Path) -> Iterator[InputContainer]:
+    """Open a media file for decoding.
+
+    Raises:
+        DecodeError: If it is absent, empty, no media of an allowed kind, or breaks while it is read.
+    """
+    if not path.is_file():
+        raise DecodeError(f"{path.name}: no such file")
+    if path.stat().st_size == 0:
+        raise DecodeError(f"{path.name}: the file is empty")
+    try:
+        with av.open(str(path), options=dict(_OPTIONS)) as container:
+            yield container
+    except av.error.FFmpegError as error:
+        raise DecodeError(f"{path.name}: not media that can be decoded ({error.strerror})") from error
+
+
+def origin(container: InputContainer) -> float:
+    """Return the time stamp, in seconds, that playback shows as 0."""
+    return (container.start_time or 0) / av.time_base
+
+
+def refuse_cut_stream(path: Path, kind: str, decoded: float, stated: float | None) -> None:
+    """Refuse a stream that ends well before its header says.
+
+    Args:
+        path: The file, for the message.
+        kind: "video" or "sound".
+        decoded: Seconds that could be decoded.
+        stated: Seconds that the stream's header promises, or None when it says nothing.
+
+    Raises:
+        DecodeError: If more than half a second and a tenth of the stream are missing.
+    """
+    if stated is None:
+        return
+    missing = stated - decoded
+    if missing > _MISSING_SECONDS and missing > _MISSING_SHARE * stated:
+        raise DecodeError(f"{path.name}: {kind} stops after {decoded:.2f} s of {stated:.2f} s")
+
+
+def duration(path: Path) -> float | None:
+    """Return the seconds that a file's header states, or None if it states none.
+
+    Raises:
+        DecodeError: If the file cannot be opened.
+    """
+    with open_media(path) as container:
+        return container.duration / av.time_base if container.duration else None

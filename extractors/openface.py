@@ -1,0 +1,160 @@
+"""Facial action units by OpenFace 2 (Baltrusaitis et al. 2018), run here or elsewhere.
+
+OpenFace is free for research only; see its licence. Its binary is run where there is one; its CSV
+files, made anywhere, are read as they are.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from affectstack import AffectstackError
+from extractors.contract import Clip, ClipError, DecodeError, Extractor, Features, MissingMediaError
+from extractors.registry import EXTRACTORS
+from extractors.weights import WeightsError
+
+_INTENSITIES = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
+_PRESENCES = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
+
+# The order of MMER (SYSTEMS 2.4): 17 intensities in 0..5, then 18 presences of 0 or 1.
+AU_COLUMNS = (*(f"AU{n:02d}_r" for n in _INTENSITIES), *(f"AU{n:02d}_c" for n in _PRESENCES))
+
+
+class OpenFaceError(ClipError):
+    """The OpenFace binary failed on a clip."""
+
+
+@EXTRACTORS.register("openface")
+class OpenFace(Extractor):
+    """The 35 action units of every frame.
+
+    A row is valid if OpenFace succeeded on the frame with at least `min_confidence`.
+
+    Args:
+        csv_dir: A folder of OpenFace CSV files named after the clip id or the media file, in any
+            sub-folder; None runs the binary.
+        binary: The `FeatureExtraction` program: a path, or a name on PATH.
+        min_confidence: Frames below it are not valid; None calls every frame valid, as MMER does.
+        timeout: Seconds that the binary may take for one clip.
+    """
+
+    modality = "au"
+
+    def __init__(
+        self,
+        csv_dir: Path | None = None,
+        binary: str = "FeatureExtraction",
+        min_confidence: float | None = 0.8,
+        timeout: float = 600.0,
+    ) -> None:
+        self.csv_dir = csv_dir
+        self.binary = binary
+        self.min_confidence = min_confidence
+        self.timeout = timeout
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The action units in MMER's order."""
+        return AU_COLUMNS
+
+    def identity(self) -> dict[str, Any]:
+        """Where the values come from, and the confidence that makes a row valid."""
+        if self.csv_dir is None:
+            source = {"openface": "binary, dynamic"}
+        else:
+            listing = hashlib.sha256()
+            for path in sorted(self._files.values()):
+                name = path.relative_to(self.csv_dir).as_posix()
+                listing.update(f"{name}\0{path.stat().st_size}\n".encode())
+            source = {"openface": "csv", "files_sha256": listing.hexdigest()}
+        return {**source, "min_confidence": self.min_confidence}
+
+    def prepare(self) -> None:
+        """Find the CSV files or the binary.
+
+        Raises:
+            WeightsError: If there is neither.
+        """
+        if self.csv_dir is not None:
+            _ = self._files
+        elif shutil.which(self.binary) is None:
+            raise WeightsError(
+                f"openface: no program {self.binary!r} on PATH. Get OpenFace 2 from "
+                "https://github.com/TadasBaltrusaitis/OpenFace (research only) and name its program "
+                "with `binary: /path/to/FeatureExtraction`, or run it elsewhere and name the folder of its "
+                "CSV files with `csv_dir: DIR`"
+            )
+
+    def extract(self, clip: Clip) -> Features:
+        """Read the clip's CSV file, or make it."""
+        if self.csv_dir is None:
+            return self._run(clip.need_video())
+        path = next((self._files[n] for n in clip.names if n in self._files), None)
+        if path is None:
+            raise MissingMediaError(
+                f"no {' or '.join(f'{n}.csv' for n in clip.names)} in {self.csv_dir.name}"
+            )
+        return self._read(path)
+
+    @cached_property
+    def _files(self) -> dict[str, Path]:
+        folder = self.csv_dir
+        if folder is None or not folder.is_dir():
+            raise AffectstackError(f"openface: csv_dir {folder}: no such folder")
+        files: dict[str, Path] = {}
+        for path in sorted(folder.rglob("*.csv")):
+            if path.stem in files:
+                raise AffectstackError(f"openface: {files[path.stem]} and {path} have the same name")
+            files[path.stem] = path
+        return files
+
+    def _run(self, video: Path) -> Features:
+        with tempfile.TemporaryDirectory(prefix="openface-") as folder:
+            command = [self.binary, "-f", str(video), "-out_dir", folder, "-of", "clip", "-aus", "-q"]
+            try:
+                done = subprocess.run(  # noqa: S603  # no shell; the path is absolute
+                    command, capture_output=True, text=True, timeout=self.timeout, check=False
+                )
+            except subprocess.TimeoutExpired as error:
+                raise OpenFaceError(f"took longer than {self.timeout:g} s on {video.name}") from error
+            except OSError as error:
+                raise WeightsError(f"openface: cannot run {self.binary} ({error.strerror})") from error
+            written = Path(folder, "clip.csv")
+            if done.returncode != 0 or not written.is_file():
+                last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no output"]
+                raise OpenFaceError(f"exit code {done.returncode} on {video.name}: {last[0][:200]}")
+            return self._read(written)
+
+    def _read(self, path: Path) -> Features:
+        """Read a CSV file as OpenFace writes it, with or without blanks in its header."""
+        try:
+            frame = pd.read_csv(path, skipinitialspace=True)
+        except (ValueError, OSError) as error:
+            raise DecodeError(f"{path.name}: not readable as CSV ({error})") from error
+        frame.columns = [str(c).strip() for c in frame.columns]
+        missing = [c for c in ("timestamp", "confidence", "success", *AU_COLUMNS) if c not in frame]
+        if missing:
+            raise DecodeError(f"{path.name}: missing column {', '.join(missing[:3])}; not OpenFace output?")
+        if frame.empty:
+            raise DecodeError(f"{path.name}: no frames")
+        if "face_id" in frame:  # the multi-face program repeats frames; the first face is the subject
+            frame = frame[frame["face_id"] == frame["face_id"].min()]
+        try:
+            values = frame[list(AU_COLUMNS)].to_numpy(dtype=np.float32)
+            times = frame["timestamp"].to_numpy(dtype=np.float64)
+            sure = frame[["success", "confidence"]].to_numpy(dtype=np.float64)
+        except ValueError as error:
+            raise DecodeError(f"{path.name}: {error}") from error
+        lasts = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+        intervals = np.column_stack([times, times + lasts])
+        valid = np.ones(len(frame), dtype=np.bool_)
+        if self.min_confidence is not None:
+            valid = (sure[:, 0] > 0) & (sure[:, 1] >= self.min_confidence)
+        return Features(values, intervals, valid)

@@ -1,0 +1,113 @@
+"""Video files as frames on a time grid."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.contract import DecodeError, MissingMediaError
+from extractors.media import open_media, origin, refuse_cut_stream
+
+DECODER = f"pyav-{av.__version__}"
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A decoded frame.
+
+    Attributes:
+        time: The grid time it stands for, in seconds on the container's clock.
+        image: `[H, W, 3]` uint8, RGB, upright.
+    """
+
+    time: float
+    image: NDArray[np.uint8]
+
+
+def sample_frames(
+    path: Path,
+    step: float,
+    *,
+    short_side: int | None = None,
+    start: float | None = None,
+    end: float | None = None,
+) -> Iterator[Frame]:
+    """Decode the frames that a player would show at regular times.
+
+    The grid begins at `start` (or at the first frame) and goes on in steps until the last frame ends,
+    so variable frame rates and time stamps that begin late come out at their true times. Only frames
+    on the grid are converted to RGB.
+
+    Args:
+        path: The file.
+        step: Seconds between two grid times.
+        short_side: Resize so that the shorter side has this many pixels; None keeps the size.
+        start: Where to begin, in seconds; None is the first frame.
+        end: Where to stop, in seconds; None is the end of the video.
+
+    Raises:
+        MissingMediaError: If the file has no video stream.
+        DecodeError: If it cannot be decoded, has no frames, or was cut short.
+    """
+    shown: av.VideoFrame | None = None
+    grid = 0
+    begin, ends = 0.0, 0.0
+    for frame, time, length in _frames(path, start):
+        if shown is None:
+            begin = time if start is None else max(start, 0.0)
+            if start is not None and time > begin:
+                shown = frame
+        while shown is not None and (at := begin + grid * step) < time - _TOLERANCE:
+            if end is not None and at >= end - _TOLERANCE:
+                return
+            yield Frame(at, _rgb(shown, short_side))
+            grid += 1
+        shown, ends = frame, time + length
+    if shown is None:
+        raise DecodeError(f"{path.name}: no frame could be decoded")
+    stop = ends if end is None else min(end, ends)
+    while (at := begin + grid * step) < stop - _TOLERANCE:
+        yield Frame(at, _rgb(shown, short_side))
+        grid += 1
+
+
+def _frames(path: Path, start: float | None) -> Iterator[tuple[av.VideoFrame, float, float]]:
+    """Yield each frame with its time and how long it is shown, both in seconds."""
+    with open_media(path) as container:
+        if not container.streams.video:
+            raise MissingMediaError(f"{path.name}: no video stream")
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        zero = origin(container)
+        rate = stream.average_rate or stream.guessed_rate
+        usual = float(1 / rate) if rate else 0.04
+        stated = None
+        if stream.duration is not None and stream.time_base is not None:
+            stated = float(stream.duration * stream.time_base)
+        if start:
+            container.seek(round((start + zero) * av.time_base), backward=True)
+        first, time = None, -usual
+        for frame in container.decode(stream):
+            time = time + usual if frame.time is None else frame.time - zero
+            length = (
+                float(frame.duration * stream.time_base) if frame.duration and stream.time_base else usual
+            )
+            first = time if first is None else first
+            yield frame, time, length
+        if first is not None and not start:
+            refuse_cut_stream(path, "video", time + usual - first, stated)
+
+
+def _rgb(frame: av.VideoFrame, short_side: int | None) -> NDArray[np.uint8]:
+    width, height = frame.width, frame.height
+    if short_side is not None:
+        scale = short_side / min(width, height)
+        width, height = max(1, round(width * scale)), max(1, round(height * scale))
+    resized = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR")
+    image = resized.to_ndarray().astype(np.uint8, copy=False)
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

@@ -1,0 +1,234 @@
+"""Speech embeddings by wav2vec 2.0 (Baevski et al. 2020; XLSR-53: Conneau et al. 2020)."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from affectstack import AffectstackError
+from extractors.audio import DECODER, read_waveform
+from extractors.contract import Clip, FloatArray, TooShortError, Window, WindowExtractor
+from extractors.registry import EXTRACTORS
+from extractors.weights import Weights, card, resolve
+
+if TYPE_CHECKING:
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+_RATE = 16000
+
+# The shape of jonatasgrosman/wav2vec2-large-xlsr-53-english, for random weights (SYSTEMS 2.2).
+_XLSR_53: dict[str, Any] = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "intermediate_size": 4096,
+    "conv_bias": True,
+    "feat_extract_norm": "layer",
+    "do_stable_layer_norm": True,
+}
+
+
+@EXTRACTORS.register("wav2vec2")
+class Wav2Vec2(WindowExtractor):
+    """Hidden states of a wav2vec 2.0 encoder, per frame of 20 ms or pooled.
+
+    Padding never enters a value: networks with layer normalisation get an attention mask, and those with
+    group normalisation, which no mask can correct, run one clip at a time.
+
+    Args:
+        weights: A folder as `save_pretrained` writes it, `org/name@revision`, "random" (the shape of XLSR-53
+            large), or None: the pinned English XLSR-53.
+        layer: Which hidden state: 0 is the input of the first transformer layer, -1 the last output;
+            "conv" is the convolutional encoder's normalised output (512-d).
+        pool: "mean" or "max" over time gives one row per chunk, "none" one row per frame.
+        chunk: Longer clips are cut into pieces of this many seconds, each seen for itself.
+        seed: Of random weights.
+        trained_on: Subjects of this manifest that the weights have seen.
+    """
+
+    modality = "audio"
+
+    def __init__(
+        self,
+        weights: str | None = None,
+        layer: int | Literal["conv"] = -1,
+        pool: Literal["mean", "max", "none"] = "mean",
+        chunk: float = 30.0,
+        seed: int = 0,
+        trained_on: Sequence[str] = (),
+    ) -> None:
+        if chunk < 1:
+            raise AffectstackError(f"wav2vec2: chunk {chunk:g}; expected at least 1 second")
+        self.weights = weights
+        self.layer = layer
+        self.pool = pool
+        self.chunk = chunk
+        self.seed = seed
+        self.trained_on = frozenset(trained_on)
+        self._model: Wav2Vec2Model | None = None
+
+    @property
+    def untrained(self) -> bool:  # type: ignore[override]  # decided by the weights
+        """True for random weights."""
+        return self._resolved().random
+
+    @cached_property
+    def config(self) -> "Wav2Vec2Config":
+        """The network's configuration; read without its weights."""
+        from transformers import Wav2Vec2Config
+
+        weights = self._resolved()
+        if weights.random:
+            return Wav2Vec2Config(**_XLSR_53)
+        config = self._from_pretrained(Wav2Vec2Config)
+        if (
+            not -config.num_hidden_layers - 1
+            <= (0 if self.layer == "conv" else self.layer)
+            <= (config.num_hidden_layers)
+        ):
+            raise AffectstackError(
+                f"wav2vec2: layer {self.layer}; this network has 0 to {config.num_hidden_layers}, and -1"
+            )
+        return config
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """`w0` … of the hidden size, or of the convolutional size for layer "conv"."""
+        size = self.config.conv_dim[-1] if self.layer == "conv" else self.config.hidden_size
+        return tuple(f"w{i}" for i in range(size))
+
+    def identity(self) -> dict[str, Any]:
+        """Weights, layer, pooling, chunk, decoder and precision."""
+        weights = self._resolved()
+        seed = {"seed": self.seed} if weights.random else {}
+        return {
+            **weights.identity(),
+            **seed,
+            "layer": self.layer,
+            "pool": self.pool,
+            "chunk_seconds": self.chunk,
+            "normalised": self._normalises,
+            "rate": _RATE,
+            "decoder": DECODER,
+            "precision": "fp32",
+        }
+
+    def windows(self, clip: Clip) -> Iterator[Window]:
+        """Yield `[N]` float32 pieces of at most `chunk` seconds, normalised as the network was trained."""
+        sound = read_waveform(clip.need_sound(), _RATE, start=clip.start, end=clip.end)
+        size = round(self.chunk * _RATE)
+        least = self._receptive_field
+        if len(sound.samples) < least:
+            raise TooShortError(f"{len(sound.samples)} samples; wav2vec2 needs {least}")
+        for first in range(0, len(sound.samples), size):
+            piece = sound.samples[first : first + size]
+            if len(piece) >= least:
+                start = sound.start + first / _RATE
+                yield Window(self._normalise(piece), start, start + len(piece) / _RATE)
+
+    def prepare(self) -> None:
+        """Load the network; a missing one is an error that says where to get it."""
+        if self._model is not None:
+            return
+        from transformers import Wav2Vec2Model
+
+        if self._resolved().random:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.seed)
+                model = Wav2Vec2Model(self.config)
+        else:
+            model = self._from_pretrained(Wav2Vec2Model)
+        model = model.eval().requires_grad_(False)
+        self._model = model.cuda() if torch.cuda.is_available() else model
+
+    @torch.inference_mode()
+    def embed(self, windows: Sequence[Window]) -> list[FloatArray]:
+        """Return `[T, D]` frames or `[1, D]` pooled rows, the same in any batch."""
+        self.prepare()
+        if self.config.feat_extract_norm == "group":
+            return [row for w in windows for row in self._embed_batch([w.data])]
+        return self._embed_batch([w.data for w in windows])
+
+    def intervals(self, window: Window, rows: int) -> NDArray[np.float64]:
+        """Frames lie one hop apart and cover one receptive field; a pooled row covers the window."""
+        if self.pool != "none":
+            return super().intervals(window, rows)
+        starts = window.start + np.arange(rows) * self._hop / _RATE
+        return np.column_stack([starts, starts + self._receptive_field / _RATE])
+
+    def _embed_batch(self, pieces: Sequence[NDArray[np.float32]]) -> list[FloatArray]:
+        model = self._model
+        assert model is not None  # noqa: S101  # made by prepare
+        longest = max(len(p) for p in pieces)
+        batch = torch.zeros(len(pieces), longest)
+        mask = torch.zeros(len(pieces), longest, dtype=torch.long)
+        for i, piece in enumerate(pieces):
+            batch[i, : len(piece)] = torch.from_numpy(piece)
+            mask[i, : len(piece)] = 1
+        masked = {} if self.config.feat_extract_norm == "group" else {"attention_mask": mask.to(model.device)}
+        out = model(batch.to(model.device), output_hidden_states=self.layer != "conv", **masked)
+        states = out.extract_features if self.layer == "conv" else out.hidden_states[self.layer]
+        frames = [self._frames(len(p)) for p in pieces]
+        return [self._pooled(s[:t].float().cpu().numpy()) for s, t in zip(states, frames, strict=True)]
+
+    def _pooled(self, states: FloatArray) -> FloatArray:
+        if self.pool == "none":
+            return states
+        return (states.mean(axis=0) if self.pool == "mean" else states.max(axis=0))[None]
+
+    def _frames(self, samples: int) -> int:
+        """Return how many frames the convolutions make of so many samples."""
+        for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):
+            samples = (samples - kernel) // stride + 1
+        return samples
+
+    @property
+    def _hop(self) -> int:
+        return int(np.prod(self.config.conv_stride))
+
+    @cached_property
+    def _receptive_field(self) -> int:
+        field, hop = 1, 1
+        for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):
+            field += (kernel - 1) * hop
+            hop *= stride
+        return field
+
+    @cached_property
+    def _normalises(self) -> bool:
+        from transformers import Wav2Vec2FeatureExtractor
+
+        if self._resolved().random:
+            return True
+        try:
+            return bool(Wav2Vec2FeatureExtractor.from_pretrained(**self._source()).do_normalize)
+        except OSError:  # no preprocessor_config.json: the library's own default
+            return True
+
+    def _normalise(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not self._normalises:
+            return samples
+        wide = samples.astype(np.float64)
+        return ((wide - wide.mean()) / np.sqrt(wide.var() + 1e-7)).astype(np.float32)
+
+    def _resolved(self) -> Weights:
+        return resolve(self.weights, card("wav2vec2"))
+
+    def _source(self) -> dict[str, Any]:
+        weights = self._resolved()
+        if weights.path is not None:
+            return {"pretrained_model_name_or_path": str(weights.path), "local_files_only": True}
+        return {"pretrained_model_name_or_path": weights.hub, "revision": weights.revision}
+
+    def _from_pretrained(self, kind: Any) -> Any:
+        source = self._source()
+        try:
+            loaded = kind.from_pretrained(**source)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:160]
+            where = source["pretrained_model_name_or_path"]
+            raise card("wav2vec2").missing(f"cannot load {where} ({reason})") from error
+        return loaded

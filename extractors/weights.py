@@ -1,0 +1,159 @@
+"""Where weights come from: a local file, a pinned revision on the hub, or nowhere ("random")."""
+
+import hashlib
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from affectstack import AffectstackError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RANDOM = "random"
+_CARDS = Path(__file__).with_name("weights.toml")
+_HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?")
+
+
+class WeightsError(AffectstackError):
+    """Weights that are missing or do not fit. Concerns every clip, so the run stops."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known about a set of weights; see `weights.toml`."""
+
+    name: str
+    title: str
+    origin: str
+    file: str
+    licence: str
+    note: str = ""
+    hub: str = ""
+    revision: str = ""
+
+    def missing(self, reason: str) -> WeightsError:
+        """Return the error that says what is missing, where to get it and where to put it."""
+        hub = f", or let `weights: {self.hub}@{self.revision}` fetch it" if self.hub else ""
+        return WeightsError(
+            f"weights of {self.name}: {reason}. Get {self.title} ({self.licence}) from {self.origin}, "
+            f"put it at {self.file} beside the experiment and name it with `weights: {self.file}`{hub}. "
+            f"{self.note} To try the road without it, write `weights: random` (untrained)."
+        )
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Resolved weights.
+
+    Attributes:
+        path: The local file or folder; None when random or on the hub.
+        hub: The hub id, or "".
+        revision: The pinned revision on the hub.
+    """
+
+    path: Path | None = None
+    hub: str = ""
+    revision: str = ""
+
+    @property
+    def random(self) -> bool:
+        """True for untrained weights."""
+        return self.path is None and not self.hub
+
+    def identity(self) -> dict[str, str]:
+        """Return what a store records about the weights."""
+        if self.random:
+            return {"weights": RANDOM}
+        if self.path is None:
+            return {"weights": f"{self.hub}@{self.revision}"}
+        return {"weights": self.path.name, "weights_sha256": sha256(self.path)}
+
+
+def card(name: str) -> Card:
+    """Return the card of a network's usual weights."""
+    entries = tomllib.loads(_CARDS.read_text(encoding="utf-8"))
+    return Card(name=name, **entries[name])
+
+
+def resolve(spec: str | None, card: Card) -> Weights:
+    """Turn what an experiment says into weights.
+
+    Args:
+        spec: A path, `org/name@revision`, `"random"`, or None: the place that the card names.
+        card: The card of the network.
+
+    Raises:
+        WeightsError: If nothing is there, or a hub id names no revision.
+    """
+    if spec == RANDOM:
+        return Weights()
+    if spec is None:
+        if card.hub:
+            return Weights(hub=card.hub, revision=card.revision)
+        raise card.missing("none given")
+    path = Path(spec)
+    if path.exists():
+        return Weights(path=path.resolve())
+    match = _HUB_ID.fullmatch(spec)
+    if card.hub and match and path.suffix not in (".pyth", ".pt", ".safetensors"):
+        revision = match["revision"] or (card.revision if match["id"] == card.hub else "")
+        if not revision:
+            raise WeightsError(
+                f"weights of {card.name}: {spec!r} is neither a file nor a pinned hub id; "
+                "write org/name@revision, so that the values cannot change under you"
+            )
+        return Weights(hub=match["id"], revision=revision)
+    raise card.missing(f"{spec} does not exist")
+
+
+def load_state_dict(path: Path) -> "dict[str, Tensor]":
+    """Read tensors from a checkpoint without running any code in it.
+
+    Args:
+        path: `.safetensors`, or `.pyth`, `.pt`, `.pth`, `.bin` as written by `torch.save`; a
+            `model_state` or `state_dict` inside is unwrapped.
+
+    Raises:
+        WeightsError: If the file is of another kind, damaged, or holds more than tensors.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
+    if path.suffix not in (".pyth", ".pt", ".pth", ".bin"):
+        raise WeightsError(f"{path}: unknown kind {path.suffix!r}; expected .safetensors, .pyth, .pt or .pth")
+    import pickle
+
+    import torch
+
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"{path}: refused, not a plain checkpoint of tensors ({first_line})") from error
+    for key in ("model_state", "state_dict"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+    if not isinstance(loaded, dict) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
+        raise WeightsError(f"{path}: holds no state dict; expected tensors by parameter name")
+    return loaded
+
+
+@cache
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file, or of a folder's files by name and content."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    listing = hashlib.sha256()
+    for file_path in sorted(p for p in path.rglob("*") if p.is_file()):
+        listing.update(f"{file_path.relative_to(path).as_posix()}\0{sha256(file_path)}\n".encode())
+    return listing.hexdigest()

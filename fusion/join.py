@@ -1,0 +1,106 @@
+"""Bringing sources together by clip and by class name, never by position."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affectstack import AffectstackError
+
+Missing = Literal["error", "drop"]
+_SHOWN = 5
+
+
+class FusionError(AffectstackError):
+    """Sources that cannot be fused as they are."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source's posteriors of some clips.
+
+    Attributes:
+        name: What the experiment calls it.
+        clip_ids: `[N]`, in any order.
+        classes: `[K]`, in the order of its columns.
+        posteriors: `[N, K]`.
+    """
+
+    name: str
+    clip_ids: Sequence[str]
+    classes: Sequence[str]
+    posteriors: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Sources on common clips and classes.
+
+    Attributes:
+        clip_ids: `[N]`, sorted.
+        posteriors: `[N, S, K]`.
+        dropped: Clips that not every source has.
+    """
+
+    clip_ids: list[str]
+    posteriors: NDArray[np.float64]
+    dropped: list[str]
+
+
+def join(sources: Sequence[Source], classes: Sequence[str], missing: Missing = "error") -> Joined:
+    """Align sources.
+
+    Args:
+        sources: At least one.
+        classes: The class order of the result; every source must have exactly these names.
+        missing: What to do with clips that not every source has: refuse, or leave them out.
+
+    Raises:
+        FusionError: If class names or clips differ, or a clip occurs twice.
+    """
+    if not sources:
+        raise FusionError("fusion: no sources; train heads first")
+    for source in sources:
+        _check(source, classes)
+    sets = {s.name: set(s.clip_ids) for s in sources}
+    common = set.intersection(*sets.values())
+    dropped = sorted(set.union(*sets.values()) - common)
+    if dropped and missing == "error":
+        raise FusionError(_differing(sets, common))
+    if not common:
+        raise FusionError(f"fusion: no clip is in all of {', '.join(sets)}")
+    clips = sorted(common)
+    stacked = np.stack([_aligned(s, clips, classes) for s in sources], axis=1)
+    return Joined(clips, stacked, dropped)
+
+
+def _check(source: Source, classes: Sequence[str]) -> None:
+    if set(source.classes) != set(classes) or len(source.classes) != len(classes):
+        raise FusionError(
+            f"fusion: source {source.name!r} has classes {', '.join(source.classes)}; "
+            f"expected {', '.join(classes)}"
+        )
+    if len(set(source.clip_ids)) != len(source.clip_ids):
+        twice = sorted({c for c in source.clip_ids if list(source.clip_ids).count(c) > 1})
+        raise FusionError(f"fusion: source {source.name!r} has clip {twice[0]!r} twice")
+
+
+def _aligned(source: Source, clips: Sequence[str], classes: Sequence[str]) -> NDArray[np.float64]:
+    row = {clip: i for i, clip in enumerate(source.clip_ids)}
+    columns = [list(source.classes).index(c) for c in classes]
+    return source.posteriors[[row[c] for c in clips]][:, columns]
+
+
+def _differing(sets: dict[str, set[str]], common: set[str]) -> str:
+    parts = []
+    everything = set.union(*sets.values())
+    for name, clips in sets.items():
+        if lacking := sorted(everything - clips):
+            shown = ", ".join(lacking[:_SHOWN]) + (", …" if len(lacking) > _SHOWN else "")
+            parts.append(f"{name!r} lacks {len(lacking)} ({shown})")
+    return (
+        f"fusion: the sources' clips differ: {'; '.join(parts)}; {len(common)} are common. "
+        "Extract and train the missing ones, or write `fusion: {missing: drop}` to leave them out"
+    )

@@ -1,0 +1,57 @@
+"""The logarithmic opinion pool."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+from fusion.contract import Fuser, log_posteriors
+from fusion.registry import FUSERS
+
+
+@FUSERS.register("logpool")
+class LogPool(Fuser):
+    """p(k) proportional to exp(b[k] + sum over sources of w[s] * log p_s(k)).
+
+    One weight per source and one bias per class, by maximum likelihood. Weights are not negative; a weak
+    prior draws weights to 1 and biases to 0, which is the product rule.
+
+    Args:
+        prior: Its strength, as a share of one row's log-likelihood per parameter.
+
+    Attributes:
+        weights_: `[S]`.
+        biases_: `[K]`.
+    """
+
+    def __init__(self, prior: float = 1.0) -> None:
+        self.prior = prior
+
+    def fit(self, P: NDArray[np.float64], y: NDArray[np.int64]) -> Self:
+        """Maximise the likelihood of the training rows."""
+        logs = log_posteriors(P)
+        rows, sources, classes = logs.shape
+        truth = np.eye(classes)[y]
+        centre = np.concatenate([np.ones(sources), np.zeros(classes)])
+
+        def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            weights, biases = parameters[:sources], parameters[sources:]
+            log_p = log_softmax(np.einsum("s,nsk->nk", weights, logs) + biases, axis=1)
+            excess = np.exp(log_p) - truth
+            gradient = np.concatenate([np.einsum("nk,nsk->s", excess, logs), excess.sum(axis=0)])
+            away = parameters - centre
+            value = -(log_p * truth).sum() + self.prior * (away**2).sum()
+            return value / rows, (gradient + 2 * self.prior * away) / rows
+
+        bounds = [(0.0, None)] * sources + [(None, None)] * classes
+        best = minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds).x
+        self.weights_, self.biases_ = best[:sources], best[sources:]
+        return self
+
+    def predict_proba(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Pool the sources."""
+        logits = np.einsum("s,nsk->nk", self.weights_, log_posteriors(P)) + self.biases_
+        pooled: NDArray[np.float64] = softmax(logits, axis=1)
+        return pooled
