@@ -124,6 +124,7 @@ class Extractor(ABC):
 
     Attributes:
         modality: What it reads: "video", "audio", "au", "face" or "text".
+        reads_media: False if it never opens the clip's own files.
         on_device: True if it runs a network that takes the whole machine, so that several worker
             processes of it would only be in each other's way.
         untrained: True if its weights are random; every output says so.
@@ -131,6 +132,7 @@ class Extractor(ABC):
     """
 
     modality: ClassVar[str]
+    reads_media: ClassVar[bool] = True
     on_device: ClassVar[bool] = False
     untrained: bool = False
     trained_on: frozenset[str] = frozenset()

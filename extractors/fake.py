@@ -25,6 +25,7 @@ class Fake(Extractor):
     """
 
     modality = "video"
+    reads_media = False
     untrained = True
 
     def __init__(

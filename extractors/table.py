@@ -43,6 +43,7 @@ class FeatureTable(Extractor):
 
     # Any modality may come from a table; the experiment says which.
     modality = "au"
+    reads_media = False
 
     def __init__(
         self,

@@ -1,0 +1,1 @@
+"""The stages, and what only they need: experiment file, feature store, posterior tables, report."""

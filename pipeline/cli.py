@@ -1,0 +1,76 @@
+"""What the commands have in common: exit codes, readable errors, shared options."""
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from affectstack import AffectstackError
+
+ExperimentOption = Annotated[
+    Path, typer.Option("--experiment", help="The experiment file.", show_default=True)
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the experiment; repeatable."),
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes; default: one per core.")
+]
+DEFAULT_EXPERIMENT = Path("experiment.yaml")
+
+# Typer raises its own copy of click's errors: BadParameter < UsageError < ClickException.
+_CommandLineError = cast(
+    type[Exception], next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+)
+
+EXIT_OK, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_BUDGET, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def run(app: typer.Typer) -> None:
+    """Run a command and exit: 0 done, 1 usage or configuration, 2 and 3 failed clips, 130 interrupted."""
+    quieten()
+    try:
+        code = typer.main.get_command(app).main(standalone_mode=False)
+    except typer.Exit as request:
+        code = request.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        complain("interrupted; run the same command again to go on where it stopped")
+        code = EXIT_INTERRUPTED
+    except _CommandLineError as error:
+        complain(f"{error.format_message()} (see --help)")  # type: ignore[attr-defined]
+        code = EXIT_USAGE
+    except AffectstackError as error:
+        complain(str(error))
+        code = EXIT_USAGE
+    sys.exit(code if isinstance(code, int) else EXIT_OK)
+
+
+def complain(message: str) -> None:
+    """Print an error for a person to read."""
+    typer.echo(f"error: {message}", err=True)
+
+
+def say(message: str = "") -> None:
+    """Print a line of output at once."""
+    typer.echo(message)
+    sys.stdout.flush()
+
+
+def quieten() -> None:
+    """Keep the libraries' own notices out of the output; ours are the ones a user can act on."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|transformers|sklearn)\b")
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    logging.getLogger("libav").setLevel(logging.CRITICAL)
+
+
+def workers_or_cores(workers: int | None) -> int:
+    """Return the number of processes to use."""
+    return workers or len(os.sched_getaffinity(0))

@@ -1,0 +1,297 @@
+"""The experiment file: what is extracted, trained and fused. See the README for an example."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from affectstack import did_you_mean
+from classifiers import HEADS, Head
+from extractors import EXTRACTORS, Extractor
+from fusion import FUSERS, Fuser
+from manifests import Folds, Manifest, make_folds
+from pipeline.options import ConfigError, build, problem
+
+Modality = Literal["video", "audio", "au", "face", "text"]
+Stacking = Literal["nested", "cross-fitted", "in-sample"]
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FeatureSpec(_Section):
+    """One feature: which extractor makes it, and the options that define its values."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    modality: Modality
+    extractor: str
+
+    def options(self) -> dict[str, Any]:
+        """Return the extractor's own options."""
+        return dict(self.model_extra or {})
+
+
+class HeadSpec(_Section):
+    """One head: the feature it reads, what happens to it first, and the classifier's options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    features: str
+    head: str
+    pool: Literal["mean"] = "mean"
+    speaker_norm: bool = False
+
+    def options(self) -> dict[str, Any]:
+        """Return the classifier's own options."""
+        return dict(self.model_extra or {})
+
+
+class FusionSpec(_Section):
+    """How the heads' posteriors are combined."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    method: str = "logpool"
+    sources: tuple[str, ...] | None = None
+    stacking: Stacking = "nested"
+    missing: Literal["error", "drop"] = "error"
+
+    def options(self) -> dict[str, Any]:
+        """Return the fuser's own options."""
+        return dict(self.model_extra or {})
+
+
+class Experiment(_Section):
+    """A whole experiment.
+
+    Attributes:
+        manifest: The clips, relative to the experiment's folder.
+        root: The corpus root that media paths are relative to.
+        label: The label column.
+        classes: The classes in report order; None sorts the names in the manifest.
+        folds: A named split, a manifest column, or `{by: subject, k: 5, seed: 0}`.
+        inner_folds: Inner folds inside every training part.
+        seed: Of heads that do not set their own.
+        note: A sentence that the report shows at its top.
+    """
+
+    manifest: Path = Path("manifest.csv")
+    root: Path = Path()
+    label: str = "emotion"
+    classes: tuple[str, ...] | None = None
+    folds: str | dict[str, Any] = Field(default_factory=lambda: {"by": "subject", "k": 5, "seed": 0})
+    inner_folds: int = Field(default=4, ge=2)
+    seed: int = 0
+    note: str = ""
+    features: dict[str, FeatureSpec] = Field(default_factory=dict)
+    heads: dict[str, HeadSpec] = Field(default_factory=dict)
+    fusion: FusionSpec = Field(default_factory=FusionSpec)
+
+    @field_validator("features", "heads")
+    @classmethod
+    def _plain_names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        import re
+
+        for name in value:
+            if not re.match(_NAME, name):
+                raise ValueError(f"name {name!r}: expected letters, digits, '.', '_', '@', '-'")
+        return value
+
+
+class Workspace:
+    """An experiment file together with the folder it works in.
+
+    Args:
+        experiment: What the file says.
+        folder: Where the file lies; features, models, posteriors and reports go there.
+        file: The file.
+    """
+
+    def __init__(self, experiment: Experiment, folder: Path, file: Path) -> None:
+        self.experiment = experiment
+        self.folder = folder
+        self.file = file
+        self._check_references()
+
+    @property
+    def root(self) -> Path:
+        """The corpus root."""
+        return (self.folder / self.experiment.root).resolve()
+
+    def manifest(self) -> Manifest:
+        """Read and validate the manifest."""
+        return Manifest.read_csv(self.folder / self.experiment.manifest, root=self.root)
+
+    def classes(self, manifest: Manifest) -> list[str]:
+        """Return the classes in report order."""
+        if self.experiment.classes is not None:
+            return list(self.experiment.classes)
+        return sorted(set(manifest.labels(self.experiment.label)))
+
+    def folds(self, manifest: Manifest) -> Folds:
+        """Build the folds."""
+        return make_folds(self.experiment.folds, manifest, self.experiment.inner_folds)
+
+    def extractor(self, name: str) -> Extractor:
+        """Construct a feature's extractor."""
+        spec = self.experiment.features[name]
+        where = f"features.{name}"
+        extractor = build(
+            EXTRACTORS, spec.extractor, spec.options(), where, self.folder, {"modality": spec.modality}
+        )
+        if extractor.modality != spec.modality:
+            raise ConfigError(
+                f"{where}: modality {spec.modality!r}, but {spec.extractor} reads {extractor.modality!r}"
+            )
+        return extractor
+
+    def head(self, name: str) -> Head:
+        """Construct a head, unfitted."""
+        spec = self.experiment.heads[name]
+        defaults = {"seed": self.experiment.seed}
+        return build(HEADS, spec.head, spec.options(), f"heads.{name}", self.folder, defaults)
+
+    def fuser(self) -> Fuser:
+        """Construct the fuser, unfitted."""
+        spec = self.experiment.fusion
+        return build(FUSERS, spec.method, spec.options(), "fusion", self.folder)
+
+    def sources(self) -> list[str]:
+        """Return the heads that are fused."""
+        named = self.experiment.fusion.sources
+        return list(self.experiment.heads) if named is None else list(named)
+
+    def _check_references(self) -> None:
+        """Find every mistake that needs no data, before anything starts."""
+        experiment = self.experiment
+        for name in experiment.features:
+            self.extractor(name)
+        for name, head in experiment.heads.items():
+            if head.features not in experiment.features:
+                raise ConfigError(
+                    f"heads.{name}: no feature {head.features!r} in this experiment"
+                    f"{did_you_mean(head.features, experiment.features)}"
+                )
+            self.head(name)
+        for source in experiment.fusion.sources or ():
+            if source not in experiment.heads:
+                raise ConfigError(
+                    f"fusion.sources: no head {source!r}{did_you_mean(source, experiment.heads)}"
+                )
+        self.fuser()
+
+
+def load(file: Path, overrides: Sequence[str] = ()) -> Workspace:
+    """Read an experiment file.
+
+    Args:
+        file: The YAML file.
+        overrides: `key.to.value=YAML` from the command line; `*` in a key matches any name.
+
+    Raises:
+        ConfigError: If the file is absent or anything in it is wrong.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"no {file} here ({error.strerror}). Make one with: "
+            "python -m pipeline.init --corpus ravdess --root DIR, or name one with --experiment FILE"
+        ) from error
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(
+            f"{file}: expected keys like manifest, features, heads; found {type(document).__name__}"
+        )
+    return Workspace(parse(override(document, overrides), file.name), file.resolve().parent, file)
+
+
+def parse(document: Mapping[str, Any], source: str) -> Experiment:
+    """Validate a document.
+
+    Raises:
+        ConfigError: With the path of the first wrong key, and a suggestion if it is unknown.
+    """
+    try:
+        return Experiment.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        location = [str(part) for part in first["loc"]]
+        where = ".".join(location)
+        if first["type"] == "extra_forbidden":
+            known = _known_keys(location[:-1])
+            hint = did_you_mean(location[-1], known)
+            raise ConfigError(f"{source}: unknown key {where!r}{hint}") from error
+        if first["type"] == "missing":
+            raise ConfigError(f"{source}: {where} is missing") from error
+        raise ConfigError(f"{source}: {where}: {problem(error)}; found {first['input']!r}") from error
+
+
+def override(document: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """Return a copy of a document with `key.to.value=YAML` settings applied.
+
+    Raises:
+        ConfigError: If a setting has no `=`, is no YAML, or its key leads through a plain value.
+    """
+    out: dict[str, Any] = json.loads(json.dumps(document, default=str))
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {setting}: expected key=value, as in --set heads.voice-svc.C=3")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {setting}: the value is not valid YAML") from error
+        for parent in _parents(out, key.strip().split(".")[:-1], setting):
+            parent[key.strip().split(".")[-1]] = value
+    return out
+
+
+def dump(document: Mapping[str, Any]) -> str:
+    """Return a document as YAML, in its own order."""
+    return yaml.safe_dump(
+        dict(document), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100
+    )
+
+
+def relative_to_cwd(path: Path) -> str:
+    """Return a path as a user would type it from here."""
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:
+        return str(path)
+    return relative if len(relative) < len(str(path)) else str(path)
+
+
+def _parents(document: dict[str, Any], keys: Sequence[str], setting: str) -> Iterator[dict[str, Any]]:
+    """Yield the mappings that a dotted key leads to, making those that are absent."""
+    if not keys:
+        yield document
+        return
+    first, rest = keys[0], keys[1:]
+    if "*" in first:
+        matches = [k for k in document if fnmatchcase(k, first)]
+        if not matches:
+            raise ConfigError(f"--set {setting}: nothing matches {first!r} (known: {', '.join(document)})")
+    else:
+        document.setdefault(first, {})
+        matches = [first]
+    for match in matches:
+        if not isinstance(document[match], dict):
+            raise ConfigError(f"--set {setting}: {match!r} is a value, it has no keys below it")
+        yield from _parents(document[match], rest, setting)
+
+
+def _known_keys(location: Sequence[str]) -> list[str]:
+    model: Any = Experiment
+    if location and location[0] in ("features", "heads", "fusion"):
+        model = {"features": FeatureSpec, "heads": HeadSpec, "fusion": FusionSpec}[location[0]]
+    return list(model.model_fields)

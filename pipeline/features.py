@@ -1,0 +1,116 @@
+"""Where a feature of the experiment lies in the store, and reading it for the heads."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from affectstack import AffectstackError
+from extractors import Features
+from pipeline.experiment import Workspace
+from pipeline.files import publish_json, read_json
+from pipeline.store import StoreError, read_record, read_shard
+
+
+class FeatureError(AffectstackError):
+    """A feature that the heads cannot use."""
+
+
+@dataclass(frozen=True)
+class FeatureIndex:
+    """What the last `extract` of a feature made; kept as `features/<name>.json`.
+
+    Attributes:
+        name: The feature.
+        spec: How the experiment described it, for noticing that it has changed since.
+        folder: Its shards, relative to the workspace.
+        shards: Their file names, in the order of the manifest.
+        identity: The extractor's identity.
+        identity_sha256: Its fingerprint.
+        seen_subjects: Subjects that the extractor's weights have seen.
+        untrained: True if the weights are random.
+        clips: How many clips are there.
+        failed: How many clips failed.
+    """
+
+    name: str
+    spec: dict[str, Any]
+    folder: str
+    shards: list[str]
+    identity: dict[str, Any]
+    identity_sha256: str
+    seen_subjects: list[str]
+    untrained: bool
+    clips: int
+    failed: int
+
+    def write(self, workspace: Workspace) -> Path:
+        """Publish the index."""
+        path = index_path(workspace, self.name)
+        publish_json(path, asdict(self))
+        return path
+
+
+def index_path(workspace: Workspace, name: str) -> Path:
+    """Return where a feature's index lies."""
+    return workspace.folder / "features" / f"{name}.json"
+
+
+def spec_as_json(workspace: Workspace, name: str) -> dict[str, Any]:
+    """Return how the experiment describes a feature, for comparing."""
+    return workspace.experiment.features[name].model_dump(mode="json")
+
+
+def read_index(workspace: Workspace, name: str) -> FeatureIndex:
+    """Read a feature's index.
+
+    Raises:
+        FeatureError: If the feature was not extracted, or with other settings.
+    """
+    modality = workspace.experiment.features[name].modality
+    command = f"python -m pipeline.extract {modality}"
+    value = read_json(index_path(workspace, name))
+    if value is None:
+        raise FeatureError(f"feature {name!r} was not extracted yet; run: {command}")
+    index = FeatureIndex(**value)
+    spec = spec_as_json(workspace, name)
+    if index.spec != spec:
+        changed = sorted(k for k in {*spec, *index.spec} if spec.get(k) != index.spec.get(k))
+        what = ", ".join(f"{k}: {index.spec.get(k)!r} -> {spec.get(k)!r}" for k in changed)
+        raise FeatureError(f"feature {name!r} was extracted with other settings ({what}); run: {command}")
+    return index
+
+
+def load_features(workspace: Workspace, index: FeatureIndex, clip_ids: Sequence[str]) -> dict[str, Features]:
+    """Load a whole feature, each shard in one go.
+
+    Args:
+        workspace: The experiment.
+        index: The feature.
+        clip_ids: The manifest's clips; others in the store are left out.
+
+    Returns:
+        Features by clip id, for the clips that were extracted.
+
+    Raises:
+        StoreError: If a shard is absent or damaged.
+        FeatureError: If a clip has several views, which heads cannot combine yet.
+    """
+    wanted = set(clip_ids)
+    found: dict[str, Features] = {}
+    for name in index.shards:
+        path = workspace.folder / index.folder / name
+        record = read_record(path)
+        if record is None:
+            raise StoreError(f"{path}: its record is absent or damaged; run python -m pipeline.extract again")
+        if not record.clips:
+            continue
+        for (clip_id, view), features in read_shard(path, index.identity_sha256):
+            if clip_id in found:
+                raise FeatureError(
+                    f"feature {index.name!r}: clip {clip_id} has several views (one is {view!r}); "
+                    "heads take one view per clip, so keep one in the manifest"
+                )
+            if clip_id in wanted:
+                found[clip_id] = features
+    return found

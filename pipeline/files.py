@@ -1,0 +1,66 @@
+"""Publishing files: whole or not at all."""
+
+import contextlib
+import errno
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+from affectstack import AffectstackError
+
+
+class WriteError(AffectstackError):
+    """A file could not be written; nothing half-written is left under its name."""
+
+
+def publish(path: Path, data: bytes, *, read_only: bool = False) -> None:
+    """Write a file so that a reader sees the old one, the new one, and nothing between.
+
+    Unique temporary name, fsync, rename over the final name, fsync of the folder.
+
+    Raises:
+        WriteError: If the disk is full or the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if read_only:
+            temporary.chmod(0o444)
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+        raise WriteError(f"cannot write {path} ({len(data)} bytes): {reason}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def canonical_json(value: Any) -> str:
+    """Return JSON that is equal for equal values, for hashing and for files that must not differ."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def publish_json(path: Path, value: Any, *, read_only: bool = False) -> None:
+    """Publish a value as readable JSON."""
+    text = json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True)
+    publish(path, f"{text}\n".encode(), read_only=read_only)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return a JSON object, or None if the file is absent or damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

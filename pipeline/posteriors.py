@@ -1,0 +1,163 @@
+"""Posterior tables: long parquet files that carry their class names and who trained on whom."""
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from affectstack import AffectstackError
+from pipeline.files import canonical_json, publish
+
+Split = Literal["test", "oof", "train"]
+NO_INNER = -1
+_METADATA = b"affectstack"
+_KEYS = ("clip_id", "outer_fold", "inner_fold", "split")
+_PREFIX = "p:"
+
+
+class PosteriorError(AffectstackError):
+    """A posterior table that cannot be used."""
+
+
+@dataclass(frozen=True)
+class ModelNote:
+    """Who a model has seen.
+
+    Attributes:
+        outer_fold: Its outer fold.
+        inner_fold: Its inner fold, or -1 for the model of the whole training part.
+        seen_subjects: Its training subjects, and those that its features had seen.
+        held_out: Those of them that only decided when to stop or what to choose, where that is known.
+    """
+
+    outer_fold: int
+    inner_fold: int
+    seen_subjects: list[str]
+    held_out: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class About:
+    """What a posterior table knows about itself.
+
+    Attributes:
+        source: The head.
+        label: The label column.
+        classes: Class names in column order.
+        head: How the experiment described the head.
+        features: The index of the feature it read, without shard names.
+        folds: What the split is called.
+        test_subjects: Per outer fold.
+        models: One note per model.
+        seed: Of the head.
+        transductive: True if features were normalised with the test subjects' other clips.
+        untrained: True if the extractor's weights were random.
+        missing_clips: Clips of the manifest that have no usable features.
+    """
+
+    source: str
+    label: str
+    classes: list[str]
+    head: dict[str, Any]
+    features: dict[str, Any]
+    folds: str
+    test_subjects: list[list[str]]
+    models: list[ModelNote]
+    seed: int
+    transductive: bool
+    untrained: bool
+    missing_clips: list[str]
+
+
+@dataclass(frozen=True)
+class PosteriorTable:
+    """Posteriors of one source.
+
+    Attributes:
+        rows: Columns `clip_id`, `outer_fold`, `inner_fold`, `split`, and `p:<class>` in class order.
+        about: What is known about them.
+    """
+
+    rows: pd.DataFrame
+    about: About
+
+    def part(self, split: Split, outer_fold: int) -> tuple[list[str], NDArray[np.float64]]:
+        """Return the clips and `[N, K]` posteriors of one split of an outer fold."""
+        rows = self.rows[(self.rows["split"] == split) & (self.rows["outer_fold"] == outer_fold)]
+        return rows["clip_id"].tolist(), rows[columns(self.about.classes)].to_numpy(dtype=np.float64)
+
+    def seen_by(self, split: Split, outer_fold: int) -> pd.DataFrame:
+        """Return `clip_id` and `inner_fold` of a part, for asking which model made each row."""
+        rows = self.rows[(self.rows["split"] == split) & (self.rows["outer_fold"] == outer_fold)]
+        return rows[["clip_id", "inner_fold"]]
+
+
+def columns(classes: Sequence[str]) -> list[str]:
+    """Return the posterior columns of some classes."""
+    return [f"{_PREFIX}{c}" for c in classes]
+
+
+def rows_of(
+    clip_ids: Sequence[str],
+    posteriors: NDArray[np.float64],
+    classes: Sequence[str],
+    outer_fold: int,
+    inner_fold: int,
+    split: Split,
+) -> pd.DataFrame:
+    """Return posteriors as rows of a table."""
+    frame = pd.DataFrame({"clip_id": list(clip_ids)})
+    frame["outer_fold"] = np.int32(outer_fold)
+    frame["inner_fold"] = np.int32(inner_fold)
+    frame["split"] = split
+    return pd.concat([frame, pd.DataFrame(posteriors, columns=columns(classes))], axis=1)
+
+
+def to_parquet(rows: pd.DataFrame, about: dict[str, Any]) -> bytes:
+    """Return a table with metadata as parquet."""
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    table = table.replace_schema_metadata({_METADATA: canonical_json(about).encode()})
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def write(path: Path, table: PosteriorTable) -> None:
+    """Publish a table."""
+    publish(path, to_parquet(table.rows, asdict(table.about)))
+
+
+def read(path: Path) -> PosteriorTable:
+    """Read a table.
+
+    Raises:
+        PosteriorError: If the file is absent, damaged, or carries no class names.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise PosteriorError(f"{path}: not a readable parquet file ({error})") from error
+    metadata = (table.schema.metadata or {}).get(_METADATA)
+    if metadata is None:
+        raise PosteriorError(
+            f"{path}: carries no class names; posteriors without them are never fused, since column "
+            "orders differ between systems"
+        )
+    value = json.loads(metadata)
+    try:
+        about = About(**{**value, "models": [ModelNote(**m) for m in value["models"]]})
+    except (KeyError, TypeError) as error:
+        raise PosteriorError(f"{path}: its metadata is of another version ({error})") from error
+    rows = table.to_pandas()
+    missing = [c for c in (*_KEYS, *columns(about.classes)) if c not in rows]
+    if missing:
+        raise PosteriorError(f"{path}: missing column {', '.join(map(repr, missing))}")
+    return PosteriorTable(rows, about)

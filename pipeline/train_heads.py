@@ -1,0 +1,131 @@
+"""`python -m pipeline.train_heads`: train every head on every fold, write posteriors."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import as_completed
+
+import typer
+
+from manifests import Folds, Manifest
+from pipeline import posteriors
+from pipeline.cli import (
+    DEFAULT_EXPERIMENT,
+    EXIT_OK,
+    ExperimentOption,
+    SetOption,
+    WorkersOption,
+    run,
+    say,
+    workers_or_cores,
+)
+from pipeline.experiment import Workspace, load, relative_to_cwd
+from pipeline.options import ConfigError
+from pipeline.processes import worker_pool
+from pipeline.progress import Meter
+from pipeline.scoring import score
+from pipeline.training import (
+    FoldJob,
+    HeadData,
+    assemble,
+    fold_jobs,
+    is_done,
+    load_data,
+    refuse_leaks,
+    train_fold,
+)
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def train_heads(
+    experiment: ExperimentOption = DEFAULT_EXPERIMENT,
+    workers: WorkersOption = None,
+    overrides: SetOption = None,
+) -> int:
+    """Train the experiment's heads per outer and inner fold; finished folds are not trained again."""
+    workspace = load(experiment, overrides or ())
+    if not workspace.experiment.heads:
+        raise ConfigError(f"{workspace.file.name} has no heads; add some under `heads:`")
+    manifest = workspace.manifest()
+    classes, folds = workspace.classes(manifest), workspace.folds(manifest)
+    heads = list(workspace.experiment.heads)
+    data = {h: load_data(workspace, manifest, h) for h in heads}
+    for head in heads:
+        refuse_leaks(data[head].index, folds, head)
+    jobs = {h: fold_jobs(workspace, h, data[h], folds, classes) for h in heads}
+    todo = [j for h in heads for j in jobs[h] if not is_done(j)]
+    count = sum(len(j) for j in jobs.values())
+    say(f"{len(heads)} heads on {len(folds)} folds ({folds.name}); {count - len(todo)} of {count} are there")
+    with Meter("  training", len(todo), "folds") as meter:
+        for _ in _train(workspace, manifest, todo, data, workers_or_cores(workers)):
+            meter.add(1)
+    for head in heads:
+        _finish(workspace, manifest, head, data[head], jobs[head], folds, classes)
+    say(f"wrote {relative_to_cwd(workspace.folder / 'posteriors')}, trained in {meter.seconds:.1f} s")
+    named = "" if experiment == DEFAULT_EXPERIMENT else f" --experiment {experiment}"
+    say(f"next: python -m pipeline.fuse --report{named}")
+    return EXIT_OK
+
+
+def _finish(
+    workspace: Workspace,
+    manifest: Manifest,
+    head: str,
+    data: HeadData,
+    jobs: Sequence[FoldJob],
+    folds: Folds,
+    classes: Sequence[str],
+) -> None:
+    """Write a head's posterior table and say how well it does."""
+    table = assemble(workspace, head, data, jobs, folds, classes)
+    posteriors.write(workspace.folder / "posteriors" / f"{head}.parquet", table)
+    labels = manifest.labels(workspace.experiment.label, classes)
+    scores = score([table.part("test", f.index) for f in folds], labels, classes)
+    marks = [
+        m
+        for m, on in (("transductive", table.about.transductive), ("UNTRAINED", table.about.untrained))
+        if on
+    ]
+    marks += [f"{len(data.missing)} clips without features"] if data.missing else []
+    extra = f" ({', '.join(marks)})" if marks else ""
+    say(f"  {head}: accuracy {scores.accuracy_mean:.1%}, UAR {scores.uar:.1%}{extra}")
+
+
+def _train(
+    workspace: Workspace,
+    manifest: Manifest,
+    todo: Sequence[FoldJob],
+    data: dict[str, HeadData],
+    workers: int,
+) -> Iterator[None]:
+    """Train folds, in processes where that pays."""
+    classes = workspace.classes(manifest)
+    if workers == 1 or len(todo) <= 1:
+        for job in todo:
+            train_fold(workspace, job, data[job.head], classes)
+            yield
+        return
+    pool = worker_pool(min(workers, len(todo)))
+    try:
+        # Jobs of one head follow each other, so that a process rarely loads another head's features.
+        futures = [pool.submit(_train_in_worker, job, workspace, manifest) for job in todo]
+        for future in as_completed(futures):
+            future.result()
+            yield
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+# The data that a worker process loaded last, by head.
+_LOADED: dict[str, HeadData] = {}
+
+
+def _train_in_worker(job: FoldJob, workspace: Workspace, manifest: Manifest) -> None:
+    if job.head not in _LOADED:
+        _LOADED.clear()
+        _LOADED[job.head] = load_data(workspace, manifest, job.head)
+    train_fold(workspace, job, _LOADED[job.head], workspace.classes(manifest))
+
+
+if __name__ == "__main__":
+    run(app)

@@ -1,0 +1,235 @@
+"""Training one head on one outer fold, with its inner folds; the unit of work of `train_heads`."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from affectstack import AffectstackError, __version__
+from classifiers import Head, normalise_by_subject, pool_mean
+from manifests import Fold, Folds, Manifest
+from pipeline.experiment import Workspace
+from pipeline.features import FeatureIndex, load_features, read_index
+from pipeline.files import canonical_json, publish, publish_json, read_json
+from pipeline.posteriors import NO_INNER, About, ModelNote, PosteriorTable, rows_of, to_parquet
+
+
+class LeakError(AffectstackError):
+    """Something has seen subjects that it is about to be tested on."""
+
+
+@dataclass(frozen=True)
+class HeadData:
+    """What a head is trained on.
+
+    Attributes:
+        clip_ids: `[N]`, the clips with usable features.
+        inputs: N arrays, `[D]` for static heads, `[T_i, D]` for sequence heads.
+        labels: `[N]` class names.
+        subjects: `[N]`.
+        missing: Clips of the manifest without usable features.
+        index: The feature.
+    """
+
+    clip_ids: list[str]
+    inputs: list[NDArray[np.float32]]
+    labels: NDArray[Any]
+    subjects: NDArray[Any]
+    missing: list[str]
+    index: FeatureIndex
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """One head on one outer fold."""
+
+    head: str
+    fold: Fold
+    folder: Path
+    fingerprint: str
+
+
+def load_data(workspace: Workspace, manifest: Manifest, head: str) -> HeadData:
+    """Load what a head reads, pooled and normalised as the experiment says.
+
+    Raises:
+        FeatureError: If the feature was not extracted.
+        AffectstackError: If no clip has usable features.
+    """
+    spec = workspace.experiment.heads[head]
+    index = read_index(workspace, spec.features)
+    labels = manifest.labels(workspace.experiment.label, workspace.classes(manifest))
+    subjects = manifest.subjects()
+    found = load_features(workspace, index, list(labels.index))
+    sequence = workspace.head(head).sequence
+    clips, inputs = [], []
+    for clip_id in labels.index:
+        if (features := found.get(clip_id)) is None:
+            continue
+        rows = features.values[features.valid] if sequence else pool_mean(features.values, features.valid)
+        if rows is not None and len(rows):
+            clips.append(clip_id)
+            inputs.append(rows)
+    if not clips:
+        raise AffectstackError(
+            f"head {head!r}: no clip has a valid row of feature {spec.features!r}; see its failures.csv"
+        )
+    owners = subjects.loc[clips].to_numpy()
+    if spec.speaker_norm:
+        inputs = normalise_by_subject(inputs, owners.tolist())
+    missing = sorted(set(labels.index) - set(clips))
+    return HeadData(clips, inputs, labels.loc[clips].to_numpy(), owners, missing, index)
+
+
+def refuse_leaks(index: FeatureIndex, folds: Folds, head: str) -> None:
+    """Refuse features that have seen a subject they would be tested on.
+
+    Raises:
+        LeakError: Naming the subjects and the fold.
+    """
+    for fold in folds:
+        if both := sorted(fold.test & set(index.seen_subjects)):
+            raise LeakError(
+                f"head {head!r}: feature {index.name!r} has seen subject {', '.join(both[:5])} in training, "
+                f"who is a test subject of fold {fold.index}; the result would be optimistic. Use weights "
+                "that were trained without the test subjects of each fold"
+            )
+
+
+def fold_jobs(
+    workspace: Workspace, head: str, data: HeadData, folds: Folds, classes: Sequence[str]
+) -> list[FoldJob]:
+    """Return the jobs of a head, each with a fingerprint of all that decides its result."""
+    content = hashlib.sha256()
+    for clip_id, label, subject in zip(data.clip_ids, data.labels, data.subjects, strict=True):
+        content.update(f"{clip_id}\0{label}\0{subject}\n".encode())
+    common = {
+        "version": __version__,
+        "head": workspace.experiment.heads[head].model_dump(mode="json"),
+        "seed": workspace.experiment.seed,
+        "features": data.index.identity_sha256,
+        "clips": content.hexdigest(),
+        "classes": list(classes),
+    }
+    jobs = []
+    for fold in folds:
+        parts = {"test": sorted(fold.test), "inner": [sorted(p) for p in fold.inner]}
+        fingerprint = hashlib.sha256(canonical_json({**common, **parts}).encode()).hexdigest()
+        folder = workspace.folder / "models" / head / f"fold{fold.index}"
+        jobs.append(FoldJob(head, fold, folder, fingerprint))
+    return jobs
+
+
+def is_done(job: FoldJob) -> bool:
+    """Tell whether a job's result is there and was made from the same inputs."""
+    note = read_json(job.folder / "fold.json")
+    return note is not None and note.get("fingerprint") == job.fingerprint and _rows_path(job).is_file()
+
+
+def train_fold(workspace: Workspace, job: FoldJob, data: HeadData, classes: Sequence[str]) -> None:
+    """Train a fold's models and publish its head, its posteriors and its note.
+
+    The head of the whole training part predicts the test clips and, for in-sample stacking, its own
+    training clips; one head per inner fold predicts that inner fold's clips ("oof").
+    """
+    fold = job.fold
+    in_test = np.isin(data.subjects, sorted(fold.test))
+    in_train = np.isin(data.subjects, sorted(fold.train))
+    head, note = _fit(workspace, job, data, in_train, NO_INNER)
+    tables = [
+        _predict(head, data, in_test, classes, fold.index, NO_INNER, "test"),
+        _predict(head, data, in_train, classes, fold.index, NO_INNER, "train"),
+    ]
+    notes = [note]
+    for j, part in enumerate(fold.inner):
+        held = np.isin(data.subjects, sorted(part))
+        if held.any():
+            inner, note = _fit(workspace, job, data, in_train & ~held, j)
+            tables.append(_predict(inner, data, held, classes, fold.index, j, "oof"))
+            notes.append(note)
+    head.save(job.folder)
+    publish(_rows_path(job), to_parquet(pd.concat(tables, ignore_index=True), {"classes": list(classes)}))
+    # The note comes last: a job whose note is there is whole.
+    publish_json(
+        job.folder / "fold.json",
+        {"fingerprint": job.fingerprint, "models": [asdict(n) for n in notes]},
+    )
+
+
+def assemble(
+    workspace: Workspace,
+    head: str,
+    data: HeadData,
+    jobs: Sequence[FoldJob],
+    folds: Folds,
+    classes: Sequence[str],
+) -> PosteriorTable:
+    """Join the finished folds of a head into its posterior table."""
+    rows, models = [], []
+    for job in jobs:
+        rows.append(pd.read_parquet(_rows_path(job)))
+        note = read_json(job.folder / "fold.json") or {}
+        models += [ModelNote(**m) for m in note["models"]]
+    spec = workspace.experiment.heads[head]
+    about = About(
+        source=head,
+        label=workspace.experiment.label,
+        classes=list(classes),
+        head=spec.model_dump(mode="json"),
+        features={"name": data.index.name, "identity": data.index.identity},
+        folds=folds.name,
+        test_subjects=[sorted(f.test) for f in folds],
+        models=models,
+        seed=getattr(workspace.head(head), "seed", workspace.experiment.seed),
+        transductive=spec.speaker_norm,
+        untrained=data.index.untrained,
+        missing_clips=data.missing,
+    )
+    return PosteriorTable(pd.concat(rows, ignore_index=True), about)
+
+
+def _rows_path(job: FoldJob) -> Path:
+    return job.folder / "posteriors.parquet"
+
+
+def _inputs(head: Head, data: HeadData, rows: NDArray[np.bool_]) -> Any:
+    chosen = [data.inputs[i] for i in np.flatnonzero(rows)]
+    return chosen if head.sequence else np.stack(chosen)
+
+
+def _fit(
+    workspace: Workspace, job: FoldJob, data: HeadData, rows: NDArray[np.bool_], inner: int
+) -> tuple[Head, ModelNote]:
+    subjects = data.subjects[rows]
+    if not rows.any():
+        raise AffectstackError(f"head {job.head!r}: fold {job.fold.index} has no training clips")
+    head = workspace.head(job.head)
+    try:
+        head.fit(_inputs(head, data, rows), data.labels[rows].tolist(), subjects.tolist())
+    except AffectstackError as error:
+        raise type(error)(f"head {job.head!r}, fold {job.fold.index}: {error}") from error
+    seen = sorted({*subjects.tolist(), *data.index.seen_subjects})
+    return head, ModelNote(job.fold.index, inner, seen, list(getattr(head, "held_out_", [])))
+
+
+def _predict(
+    head: Head,
+    data: HeadData,
+    rows: NDArray[np.bool_],
+    classes: Sequence[str],
+    outer: int,
+    inner: int,
+    split: Any,
+) -> pd.DataFrame:
+    """Predict some clips, with columns in the experiment's class order."""
+    clip_ids = [data.clip_ids[i] for i in np.flatnonzero(rows)]
+    posteriors = np.zeros((len(clip_ids), len(classes)))
+    if clip_ids:
+        known = [list(classes).index(c) for c in head.classes_]
+        posteriors[:, known] = head.predict_proba(_inputs(head, data, rows))
+    return rows_of(clip_ids, posteriors, classes, outer, inner, split)
