@@ -49,7 +49,7 @@ class SVCHead(StaticHead):
         C: float | Sequence[float] = 1.0,
         gamma: Gamma | Sequence[Gamma] = "scale",
         scale: Scale = "standard",
-        parts: int = 4,
+        parts: int = 6,
         seed: int = 0,
     ) -> None:
         self.C = C
@@ -78,7 +78,7 @@ class SVCHead(StaticHead):
                 best, self.C_, self.gamma_, self.sigmoids_ = loss, cost, gamma, sigmoids
         kernel = np.exp(-self.gamma_ * distances)
         self.machine_ = SVC(C=self.C_, kernel="precomputed", decision_function_shape="ovo").fit(kernel, index)
-        self.support_vectors_ = data[self.machine_.support_]
+        self.support_vectors_ = data[self.machine_.support_].astype(np.float32)
         self.trained_on_clips_ = len(data)
         return self
 

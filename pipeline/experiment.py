@@ -156,6 +156,13 @@ class Workspace:
         defaults = {"seed": self.experiment.seed}
         return build(HEADS, spec.head, spec.options(), f"heads.{name}", self.folder, defaults)
 
+    def head_identity(self, name: str) -> dict[str, Any]:
+        """Return everything that the experiment says about a head, defaults included, as JSON."""
+        spec = self.experiment.heads[name]
+        own = {"features": spec.features, "pool": spec.pool, "speaker_norm": spec.speaker_norm}
+        params: dict[str, Any] = json.loads(json.dumps(self.head(name).get_params(), default=str))
+        return {"head": spec.head, **own, **params}
+
     def fuser(self) -> Fuser:
         """Construct the fuser, unfitted."""
         spec = self.experiment.fusion

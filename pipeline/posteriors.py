@@ -52,12 +52,11 @@ class About:
         source: The head.
         label: The label column.
         classes: Class names in column order.
-        head: How the experiment described the head.
+        head: Everything the experiment said about the head, its seed and defaults included.
         features: The index of the feature it read, without shard names.
         folds: What the split is called.
         test_subjects: Per outer fold.
         models: One note per model.
-        seed: Of the head.
         transductive: True if features were normalised with the test subjects' other clips.
         untrained: True if the extractor's weights were random.
         missing_clips: Clips of the manifest that have no usable features.
@@ -71,7 +70,6 @@ class About:
     folds: str
     test_subjects: list[list[str]]
     models: list[ModelNote]
-    seed: int
     transductive: bool
     untrained: bool
     missing_clips: list[str]

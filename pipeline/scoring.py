@@ -62,3 +62,8 @@ def score(
         macro_f1=float(f1_score(all_truth, all_guess, labels=there, average="macro", zero_division=0)),
         confusion=confusion_matrix(all_truth, all_guess, labels=list(classes)).astype(np.int64),
     )
+
+
+def chance(confusion: NDArray[np.int64]) -> float:
+    """Return the accuracy of always naming the commonest class."""
+    return float(confusion.sum(axis=1).max() / confusion.sum())

@@ -110,8 +110,7 @@ def fold_jobs(
         content.update(f"{clip_id}\0{label}\0{subject}\n".encode())
     common = {
         "version": __version__,
-        "head": workspace.experiment.heads[head].model_dump(mode="json"),
-        "seed": workspace.experiment.seed,
+        "head": workspace.head_identity(head),
         "features": data.index.identity_sha256,
         "clips": content.hexdigest(),
         "classes": list(classes),
@@ -175,18 +174,16 @@ def assemble(
         rows.append(pd.read_parquet(_rows_path(job)))
         note = read_json(job.folder / "fold.json") or {}
         models += [ModelNote(**m) for m in note["models"]]
-    spec = workspace.experiment.heads[head]
     about = About(
         source=head,
         label=workspace.experiment.label,
         classes=list(classes),
-        head=spec.model_dump(mode="json"),
+        head=workspace.head_identity(head),
         features={"name": data.index.name, "identity": data.index.identity},
         folds=folds.name,
         test_subjects=[sorted(f.test) for f in folds],
         models=models,
-        seed=getattr(workspace.head(head), "seed", workspace.experiment.seed),
-        transductive=spec.speaker_norm,
+        transductive=workspace.experiment.heads[head].speaker_norm,
         untrained=data.index.untrained,
         missing_clips=data.missing,
     )

@@ -1,0 +1,92 @@
+"""`python -m pipeline.fuse [--report]`: combine the heads, score everything, write a run."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import pandas as pd
+import typer
+
+from pipeline import report
+from pipeline.cli import DEFAULT_EXPERIMENT, EXIT_OK, ExperimentOption, SetOption, run, say
+from pipeline.evaluation import Run, evaluate
+from pipeline.experiment import Workspace, load, relative_to_cwd
+from pipeline.files import publish, publish_json
+from pipeline.options import ConfigError
+from pipeline.posteriors import NO_INNER, rows_of, to_parquet
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def fuse(
+    experiment: ExperimentOption = DEFAULT_EXPERIMENT,
+    with_report: Annotated[bool, typer.Option("--report", help="Write report.html as well.")] = False,
+    overrides: SetOption = None,
+) -> int:
+    """Fuse the heads' posteriors, score sources and fusion, and write reports/<run>."""
+    workspace = load(experiment, overrides or ())
+    result = evaluate(workspace)
+    folder = _new_run(workspace)
+    labels = workspace.manifest().labels(workspace.experiment.label, result.classes)
+    publish(folder / "fused.parquet", _fused_table(result, labels))
+    publish_json(folder / "metrics.json", result.metrics())
+    written = [folder / "metrics.json", folder / "fused.parquet"]
+    if with_report:
+        publish(folder / "report.html", report.render(result, workspace.file.name).encode())
+        written.insert(0, folder / "report.html")
+    _point_latest(folder)
+    _say_result(result)
+    say(f"wrote {', '.join(relative_to_cwd(p) for p in written)}")
+    if with_report:
+        say(f"next: open {relative_to_cwd(folder.parent / 'latest' / 'report.html')} in a browser")
+    else:
+        say("next: python -m pipeline.fuse --report")
+    return EXIT_OK
+
+
+def _new_run(workspace: Workspace) -> Path:
+    """Make the run's folder, named after the experiment and the time."""
+    stem = f"{workspace.file.stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    reports = workspace.folder / "reports"
+    for attempt in range(1000):
+        folder = reports / (stem if attempt == 0 else f"{stem}-{attempt + 1}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise ConfigError(f"{reports}: cannot make a new folder for this run")
+
+
+def _point_latest(folder: Path) -> None:
+    """Let `reports/latest` point to a run, at once for any reader."""
+    temporary = folder.parent / f".latest-{folder.name}-{os.getpid()}"
+    temporary.symlink_to(folder.name, target_is_directory=True)
+    temporary.replace(folder.parent / "latest")
+
+
+def _fused_table(result: Run, labels: pd.Series) -> bytes:
+    parts = [
+        rows_of(f.clip_ids, f.fused, result.classes, k, NO_INNER, "test") for k, f in enumerate(result.folds)
+    ]
+    rows = pd.concat(parts, ignore_index=True)
+    rows.insert(1, "label", labels.loc[rows["clip_id"]].to_numpy())
+    return to_parquet(rows, {"classes": result.classes, "method": result.spec.method, "flags": result.flags})
+
+
+def _say_result(result: Run) -> None:
+    for name, scores in result.sources.items():
+        say(f"  {name}: accuracy {scores.accuracy_mean:.1%}, UAR {scores.uar:.1%}")
+    stacked = f", {result.spec.stacking}" if result.trained else ""
+    fused = result.fusion
+    say(f"  fused by {result.spec.method}{stacked}: accuracy {fused.accuracy_mean:.1%}, UAR {fused.uar:.1%}")
+    if result.honest is not None:
+        say(f"  the same, nested: accuracy {result.honest.accuracy_mean:.1%}")
+    for flag in result.flags:
+        say(f"  {flag}")
+
+
+if __name__ == "__main__":
+    run(app)

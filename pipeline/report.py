@@ -1,0 +1,135 @@
+"""The report: one HTML file that needs nothing besides itself."""
+
+import io
+from datetime import UTC, datetime
+from typing import Any
+
+import matplotlib
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from affectstack import __version__
+from pipeline.evaluation import Run
+from pipeline.scoring import chance
+
+_INK, _BAR, _FUSED, _CHANCE = "#1d2733", "#8fa7bf", "#1f5f8b", "#b3402a"
+_LEVELS = {"in-sample": "red", "cross-fitted": "amber", "transductive": "amber", "untrained": "amber"}
+# Text stays text, so that figures can be read aloud and searched; ids do not depend on the time.
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "affectstack",
+    "font.size": 9,
+    "font.family": "sans-serif",
+}
+
+
+def render(result: Run, experiment: str) -> str:
+    """Return the report as HTML.
+
+    Args:
+        result: What was fused and scored.
+        experiment: The name of the experiment file.
+    """
+    environment = Environment(
+        loader=PackageLoader("pipeline"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
+    return environment.get_template("report.html").render(
+        run=result,
+        experiment=experiment,
+        version=__version__,
+        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        clips=sum(len(f.clip_ids) for f in result.folds),
+        chance=chance(result.fusion.confusion),
+        grade=_grade(result),
+        flags=[(_LEVELS.get(f.partition(":")[0], "info"), *f.partition(": ")[::2]) for f in result.flags],
+        best=max(result.sources, key=lambda name: result.sources[name].accuracy_mean),
+        bars=bar_chart(result),
+        confusion=confusion_chart(result.fusion.confusion, result.classes),
+    )
+
+
+def bar_chart(result: Run) -> Markup:
+    """Return sources against the fusion, with every fold as a dot, as SVG."""
+    names = [*result.sources, f"fused ({result.spec.method})"]
+    scores = [*result.sources.values(), result.fusion]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 0.6 + 0.42 * len(names)), layout="constrained")
+        axes = figure.subplots()
+        rows = np.arange(len(names))[::-1]
+        colours = [_BAR] * len(result.sources) + [_FUSED]
+        axes.barh(rows, [100 * s.accuracy_mean for s in scores], height=0.62, color=colours)
+        for row, s in zip(rows, scores, strict=True):
+            folds = 100 * np.array(s.accuracy_folds)
+            axes.plot(folds, np.full(len(folds), row), ".", color=_INK, markersize=4, alpha=0.7)
+            axes.annotate(
+                f"{100 * s.accuracy_mean:.1f}", (1.0, row), xycoords=("axes fraction", "data"),
+                xytext=(4, 0), textcoords="offset points", va="center", color=_INK,
+            )  # fmt: skip
+        level = 100 * chance(result.fusion.confusion)
+        axes.axvline(level, color=_CHANCE, linewidth=1, linestyle="--")
+        axes.annotate("chance", (level, 1.0), xycoords=("data", "axes fraction"), color=_CHANCE,
+                      xytext=(0, 2), textcoords="offset points", ha="center", va="bottom")  # fmt: skip
+        axes.set_yticks(rows, names)
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("accuracy, % (bar: mean of folds, dots: folds)")
+        axes.spines[["top", "right"]].set_visible(False)
+        return _svg(figure)
+
+
+def confusion_chart(confusion: NDArray[np.int64], classes: list[str]) -> Markup:
+    """Return the confusion matrix as SVG: counts, shaded by the share of the true class."""
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    size = 1.4 + 0.52 * len(classes)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(size + 0.6, size), layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        for i, j in np.ndindex(*confusion.shape):
+            if confusion[i, j]:
+                colour = "white" if shares[i, j] > 0.55 else _INK
+                axes.text(j, i, str(confusion[i, j]), ha="center", va="center", color=colour)
+        ticks = np.arange(len(classes))
+        axes.set_xticks(ticks, classes, rotation=45, ha="right", rotation_mode="anchor")
+        axes.set_yticks(ticks, classes)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        return _svg(figure)
+
+
+def _grade(result: Run) -> tuple[str, str, str]:
+    """Return the leak rule's colour, name and meaning."""
+    if not result.trained:
+        return "green", "no training", f"{result.spec.method} learns nothing, so it cannot leak"
+    return {
+        "nested": (
+            "green",
+            "nested",
+            "the fusion learned from inner folds: its models had seen neither the row's subject nor any test "
+            "subject",
+        ),
+        "cross-fitted": (
+            "amber",
+            "cross-fitted",
+            "the fusion learned from the other folds' test rows, whose models had seen this fold's subjects",
+        ),
+        "in-sample": ("red", "in-sample", "the fusion learned from the models' own training rows"),
+    }[result.spec.stacking]
+
+
+def _svg(figure: Figure) -> Markup:
+    text = io.StringIO()
+    metadata: dict[str, Any] = {"Date": None, "Creator": None}
+    figure.savefig(text, format="svg", transparent=True, metadata=metadata)
+    svg = text.getvalue()
+    # Matplotlib escapes the labels that it draws; everything before the svg element is for files.
+    return Markup(svg[svg.index("<svg") :])  # noqa: S704
