@@ -1,5 +1,6 @@
 """Opening media files that strangers made."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +38,9 @@ def open_media(path: Path) -> Iterator[InputContainer]:
         with av.open(str(path), options=dict(_OPTIONS)) as container:
             yield container
     except av.error.FFmpegError as error:
-        raise DecodeError(f"{path.name}: not media that can be decoded ({error.strerror})") from error
+        # FFmpeg says "invalid argument" where the content is of a format outside the list above.
+        reason = "a picture, a playlist or text?" if error.errno == errno.EINVAL else error.strerror
+        raise DecodeError(f"{path.name}: not media that can be decoded ({reason})") from error
 
 
 def origin(container: InputContainer) -> float:

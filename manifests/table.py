@@ -21,8 +21,8 @@ class Table(Corpus):
 
     Args:
         table: The CSV file (comma, semicolon or tab; UTF-8).
-        path: The column of the media path, relative to the corpus root. May be absent where
-            `video`, `audio` or `text` columns are there.
+        path: The column of the media path, relative to the corpus root. May be absent where `video`, `audio` or
+            `text` columns are there, or a `clip_id` column names the clips of features made elsewhere.
         subject: The column of the subject.
         label: The column of the label.
         clip_id: The column of the clip's id; None makes one of the path.
@@ -49,7 +49,7 @@ class Table(Corpus):
         wanted = {"--subject-column": self.subject, "--label-column": self.label}
         if self.clip_id:
             wanted["--clip-id-column"] = self.clip_id
-        if not media:
+        if not media and not self.clip_id:
             wanted["--path-column"] = self.path
         for option, column in wanted.items():
             if column not in frame:

@@ -177,8 +177,7 @@ def make_shard(task: ShardTask, extractor: Extractor, identity: dict[str, Any]) 
             features = extractor.extract(clip)
             check_features(features, extractor.dim)
         except ClipError as error:
-            kind = type(error).__name__.removesuffix("Error")
-            failures.append(Failure(clip.clip_id, clip.view, kind, str(error)))
+            failures.append(Failure(clip.clip_id, clip.view, type(error).__name__, str(error)))
         except Exception as error:
             error.add_note(f"while extracting clip {clip.clip_id} with {identity['extractor']}")
             raise
