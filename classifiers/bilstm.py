@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
@@ -110,8 +111,11 @@ class BiLSTMHead(Head):
 
     def fit(self, X: Sequences, y: Sequence[str], groups: Sequence[str] | None = None) -> Self:
         """Train until the held-out subjects' F1 stops rising."""
+        if len(X) != len(y):
+            raise HeadError(f"{len(X)} clips and {len(y)} labels; expected one label per clip")
         self.classes_, index = check_classes(y)
-        fit_rows, held_rows = held_out_parts(groups, index, self.parts, self.seed)[0]
+        _check_sequences(X, X[0].shape[1])
+        fit_rows, held_rows = held_out_parts(groups, self.classes_[index], self.parts, self.seed)[0]
         subjects = np.arange(len(index)).astype(str) if groups is None else np.asarray(groups, dtype=str)
         self.held_out_ = sorted(set(subjects[held_rows].tolist()))
         self.scaler_ = make_scaler(self.scale)
@@ -127,6 +131,7 @@ class BiLSTMHead(Head):
 
     def predict_proba(self, X: Sequences) -> NDArray[np.float64]:
         """Return `[N, K]` posteriors; the batch a clip meets does not change them."""
+        _check_sequences(X, self.network_.lstm.input_size)
         clips = self._tensors(X)
         out = np.empty((len(clips), len(self.classes_)))
         self.network_.eval()
@@ -171,7 +176,7 @@ class BiLSTMHead(Head):
                 setattr(head.scaler_, name, np.asarray(values))
             head.network_ = AttentiveBiLSTM(facts["inputs"], len(head.classes_), head.hidden, head.dropout)
             head.network_.load_state_dict(load_file(folder / "head.safetensors"), strict=True)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise HeadError(f"{folder}: not a saved BiLSTM ({error})") from error
         head.network_.eval()
         return head
@@ -218,6 +223,17 @@ class BiLSTMHead(Head):
         scaler = self.scaler_
         scaled = X if scaler is None else [scaler.transform(x) for x in X]
         return [torch.from_numpy(np.asarray(x, dtype=np.float32)) for x in scaled]
+
+
+def _check_sequences(X: Sequences, width: int) -> None:
+    """Refuse what torch would take without a word."""
+    for i, x in enumerate(X):
+        if x.ndim != 2 or len(x) == 0 or x.shape[1] != width:
+            raise HeadError(
+                f"clip {i} has features of shape {list(x.shape)}; expected [T, {width}] with T > 0"
+            )
+        if not np.isfinite(x).all():
+            raise HeadError(f"clip {i} has features that are NaN or infinite")
 
 
 def _by_length(clips: Sequence[Tensor], batch: int) -> Iterator[list[int]]:

@@ -1,5 +1,6 @@
 """What a head takes and gives."""
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import GroupKFold
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from affectstack import AffectstackError
@@ -115,33 +116,38 @@ def check_classes(y: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.int64]]:
 
 
 def held_out_parts(
-    groups: Sequence[str] | None, y: NDArray[np.int64], parts: int, seed: int
+    groups: Sequence[str] | None, y: Sequence[Any] | NDArray[Any], parts: int, seed: int
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Split clips into parts by subject, for choices inside the training part.
 
     Args:
         groups: `[N]` subjects; None makes every clip its own group.
-        y: `[N]` class indices; a split whose training side lacks a class is left out.
+        y: `[N]` classes, spread evenly over the parts; a split whose training side lacks one is left out.
         parts: How many parts to make, at most one per subject.
         seed: Which subjects meet in a part.
 
     Returns:
-        Pairs of (fit, held-out) row numbers.
+        Pairs of (fit, held-out) row numbers; every class is held out at least once.
 
     Raises:
-        HeadError: If no split is usable.
+        HeadError: If there are too few subjects, or a class cannot be held out by subject.
     """
-    subjects = np.arange(len(y)).astype(str) if groups is None else np.asarray(groups, dtype=str)
+    if parts < 2:
+        raise HeadError(f"parts is {parts}; expected at least 2")
+    labels = np.asarray(y)
+    subjects = np.arange(len(labels)).astype(str) if groups is None else np.asarray(groups, dtype=str)
     number = min(parts, len(set(subjects)))
     if number < 2:
         raise HeadError("the training clips are of 1 subject; choices on held-out subjects need 2 or more")
-    splitter = GroupKFold(n_splits=number, shuffle=True, random_state=seed)
-    every = len(np.unique(y))
-    usable = [
-        (fit, held)
-        for fit, held in splitter.split(np.zeros(len(y)), groups=subjects)
-        if len(np.unique(y[fit])) == every
-    ]
-    if not usable:
-        raise HeadError("some class occurs in one subject alone; it cannot be held out by subject")
+    splitter = StratifiedGroupKFold(n_splits=number, shuffle=True, random_state=seed)
+    every = set(labels.tolist())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of rare classes; they are looked after below
+        splits = list(splitter.split(np.zeros(len(labels)), labels, subjects))
+    usable = [(fit, held) for fit, held in splits if set(labels[fit].tolist()) == every]
+    held_out = {c for _, held in usable for c in labels[held].tolist()}
+    if lost := sorted(every - held_out):
+        raise HeadError(
+            f"class {lost[0]!r} cannot be held out by subject: its training clips are of too few subjects"
+        )
     return usable

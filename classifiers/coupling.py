@@ -35,7 +35,8 @@ def fit_sigmoids(decisions: NDArray[np.float64], y: NDArray[np.int64], classes: 
     counts = is_first.sum(axis=0), is_second.sum(axis=0)
     targets = np.where(is_first, (counts[0] + 1) / (counts[0] + 2), 1 / (counts[1] + 2))
     used = (is_first | is_second).astype(np.float64)
-    spread = np.sqrt((used * decisions**2).sum(axis=0) / np.maximum(used.sum(axis=0), 1)) + _EPSILON
+    spread = np.sqrt((used * decisions**2).sum(axis=0) / np.maximum(used.sum(axis=0), 1))
+    spread[spread == 0] = 1.0  # a pair that nothing is known about keeps its decisions as they are
     scaled = decisions / spread
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

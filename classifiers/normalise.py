@@ -34,7 +34,7 @@ def normalise_by_subject(
         stacked = np.concatenate([np.atleast_2d(clips[i]) for i in rows]).astype(np.float64)
         mean, deviation = stacked.mean(axis=0), stacked.std(axis=0)
         # A constant feature leaves rounding noise behind, which must not be blown up to unit variance.
-        constant = deviation <= 1e-9 * np.maximum(np.abs(mean), 1.0)
+        constant = deviation <= 1e-9 * np.abs(mean)
         deviation[constant] = np.inf
         for i in rows:
             out[i] = ((clips[i] - mean) / deviation).astype(np.float32)

@@ -60,12 +60,15 @@ class SVCHead(StaticHead):
 
     def fit(self, X: FloatArray, y: Sequence[str], groups: Sequence[str] | None = None) -> Self:
         """Choose C and gamma, calibrate, and train on all clips given."""
+        for option in ("C", "gamma"):
+            if not _several(getattr(self, option)):
+                raise HeadError(f"{option} is an empty list; expected a value or several to choose from")
         self.classes_, index = check_classes(y)
         self.scaler_ = make_scaler(self.scale)
         data = np.asarray(X, dtype=np.float64)
         data = data if self.scaler_ is None else self.scaler_.fit_transform(data)
         distances = euclidean_distances(data, squared=True)
-        splits = held_out_parts(groups, index, self.parts, self.seed)
+        splits = held_out_parts(groups, self.classes_[index], self.parts, self.seed)
         held = np.concatenate([h for _, h in splits])
         best = np.inf
         for gamma, cost in product(self._gammas(data), _several(self.C)):

@@ -1,5 +1,6 @@
 """Bringing sources together by clip and by class name, never by position."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -62,6 +63,9 @@ def join(sources: Sequence[Source], classes: Sequence[str], missing: Missing = "
     """
     if not sources:
         raise FusionError("fusion: no sources; train heads first")
+    names = [s.name for s in sources]
+    if len(set(names)) < len(names):
+        raise FusionError(f"fusion: a source is named twice: {', '.join(names)}")
     for source in sources:
         _check(source, classes)
     sets = {s.name: set(s.clip_ids) for s in sources}
@@ -82,9 +86,15 @@ def _check(source: Source, classes: Sequence[str]) -> None:
             f"fusion: source {source.name!r} has classes {', '.join(source.classes)}; "
             f"expected {', '.join(classes)}"
         )
-    if len(set(source.clip_ids)) != len(source.clip_ids):
-        twice = sorted({c for c in source.clip_ids if list(source.clip_ids).count(c) > 1})
-        raise FusionError(f"fusion: source {source.name!r} has clip {twice[0]!r} twice")
+    expected = (len(source.clip_ids), len(source.classes))
+    if source.posteriors.shape != expected:
+        raise FusionError(
+            f"fusion: source {source.name!r} has posteriors of shape {list(source.posteriors.shape)}; "
+            f"expected {list(expected)}, clips by classes"
+        )
+    clip, times = Counter(source.clip_ids).most_common(1)[0] if source.clip_ids else ("", 1)
+    if times > 1:
+        raise FusionError(f"fusion: source {source.name!r} has clip {clip!r} twice")
 
 
 def _aligned(source: Source, clips: Sequence[str], classes: Sequence[str]) -> NDArray[np.float64]:

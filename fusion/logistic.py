@@ -9,6 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from fusion.contract import Fuser, log_posteriors
+from fusion.join import FusionError
 from fusion.registry import FUSERS
 
 
@@ -25,6 +26,8 @@ class LogisticStacking(Fuser):
 
     def fit(self, P: NDArray[np.float64], y: NDArray[np.int64]) -> Self:
         """Fit on the training rows."""
+        if len(np.unique(y)) < 2:
+            raise FusionError("fusion: the training rows are of one class; expected at least 2")
         self.classes_ = P.shape[2]
         self.model_ = make_pipeline(StandardScaler(), LogisticRegression(C=self.C, max_iter=10000))
         self.model_.fit(self._columns(P), y)

@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from fusion.contract import Fuser, log_posteriors
+from fusion.join import FusionError
 from fusion.registry import FUSERS
 
 
@@ -52,6 +53,11 @@ class LogPool(Fuser):
 
     def predict_proba(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
         """Pool the sources."""
+        if P.shape[1:] != (len(self.weights_), len(self.biases_)):
+            raise FusionError(
+                f"fusion: a pool of {len(self.weights_)} sources and {len(self.biases_)} classes was given "
+                f"{P.shape[1]} and {P.shape[2]}"
+            )
         logits = np.einsum("s,nsk->nk", self.weights_, log_posteriors(P)) + self.biases_
         pooled: NDArray[np.float64] = softmax(logits, axis=1)
         return pooled

@@ -55,7 +55,9 @@ class Folds(Sequence[Fold]):
         self.name = name
         self._folds = tuple(folds)
         tested: dict[str, int] = {}
-        for fold in self._folds:
+        for position, fold in enumerate(self._folds):
+            if fold.index != position:
+                raise ManifestError(f"folds: fold {position} is numbered {fold.index}")
             _refuse_overlap(fold.test & fold.train, f"fold {fold.index}: both test and train")
             for subject in fold.test:
                 if tested.setdefault(subject, fold.index) != fold.index:
@@ -112,14 +114,16 @@ def make_folds(spec: str | Mapping[str, object], manifest: Manifest, inner: int 
 
 def _with_inner(parts: Sequence[frozenset[str]], clips: Mapping[str, int], inner: int, name: str) -> Folds:
     if len(parts) < 2:
-        raise ManifestError(f"folds: {name} gives {len(parts)} fold; expected at least 2")
+        raise ManifestError(f"folds: {name} gives fewer than 2 folds for these subjects")
+    if inner < 2:
+        raise ManifestError(f"folds: inner_folds is {inner}; expected at least 2")
     folds = []
     for k, test in enumerate(parts):
         train = frozenset(clips) - test
         j = min(inner, len(train))
         if j < 2:
             raise ManifestError(
-                f"folds: {len(train)} subject trains fold {k}; inner folds need at least 2. "
+                f"folds: fold {k} would train on subjects {sorted(train)}; its inner folds need at least 2. "
                 "Use fewer folds or more subjects"
             )
         inside = _partition({s: clips[s] for s in train}, j, seed=0)
@@ -162,7 +166,7 @@ def _need_subjects(found: int, expected: int, what: str) -> None:
 
 def _numbered(clips: Mapping[str, int], parts: Sequence[Sequence[int]], name: str) -> list[frozenset[str]]:
     """Match the subjects of a manifest with the actor numbers of a published split."""
-    actors = {s: int(s) for s in clips if s.isdigit()}
+    actors = {s: int(s) for s in clips if s.isdecimal()}
     known = set().union(*parts) if name == "mmer" else set(range(1, 25))
     strangers = sorted(s for s in clips if actors.get(s) not in known)
     if strangers:
@@ -185,9 +189,9 @@ def _katerynach(clips: Mapping[str, int]) -> Folds:
 
 
 def _from_column(manifest: Manifest, column: str) -> list[frozenset[str]]:
-    takes = manifest.frame.drop_duplicates("clip_id")
     groups: dict[str, set[str]] = {}
-    for value, subject in zip(takes[column].astype(str), takes["subject"], strict=True):
+    frame = manifest.frame  # every view: one that names another fold is a mistake
+    for value, subject in zip(frame[column].astype(str), frame["subject"], strict=True):
         groups.setdefault(value, set()).add(subject)
     groups.pop("", None)
     both = _in_two(groups)
@@ -200,7 +204,7 @@ def _from_column(manifest: Manifest, column: str) -> list[frozenset[str]]:
 
 
 def _ordered(names: Mapping[str, object]) -> list[str]:
-    return sorted(names, key=lambda n: (not n.isdigit(), int(n) if n.isdigit() else 0, n))
+    return sorted(names, key=lambda n: (not n.isdecimal(), int(n) if n.isdecimal() else 0, n))
 
 
 def _in_two(groups: Mapping[str, set[str]]) -> tuple[str, str, str] | None:

@@ -63,9 +63,12 @@ class Manifest:
 
     def __init__(self, frame: pd.DataFrame, *, source: str = "manifest", root: Path | None = None) -> None:
         self.source = source
+        # The line of each row in its file; blank lines and long cells shift them.
+        lines = frame.attrs.get("lines", ())
+        self._lines = list(lines) if len(lines) == len(frame) else list(range(2, len(frame) + 2))
         _require_columns(frame, source)
-        self.frame = _normalise(frame, source)
-        _raise_if(list(_problems(self.frame, root)), source)
+        self.frame = _normalise(frame, source, self._lines)
+        _raise_if(list(_problems(self.frame, root, self._lines)), source)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -103,11 +106,11 @@ class Manifest:
             )
         values = self.frame[column].astype(str)
         problems = [
-            _Problem(i + 2, column, value, _label_problem(value, classes))
-            for i, value in enumerate(values)
+            _Problem(line, column, value, _label_problem(value, classes))
+            for line, value in zip(self._lines, values, strict=True)
             if not value or (classes is not None and value not in classes)
         ]
-        problems += self._disagreements(column)
+        problems += _disagreements(self.frame, column, self._lines)
         _raise_if(problems, self.source)
         takes = self.frame.drop_duplicates("clip_id")
         return pd.Series(takes[column].astype(str).to_numpy(), index=takes["clip_id"].to_numpy())
@@ -119,11 +122,15 @@ class Manifest:
 
     def with_hashes(self, root: Path) -> "Manifest":
         """Return a copy whose `sha256` column is computed from the files that exist."""
-        frame = self.frame.copy()
-        frame["sha256"] = [
-            clip_sha256([root / row[c] for c in MEDIA_COLUMNS if row[c]])
-            for row in frame[list(MEDIA_COLUMNS)].to_dict("records")
-        ]
+        media = self.frame[list(MEDIA_COLUMNS)].to_dict("records")
+        return self.with_column(
+            "sha256", [clip_sha256([root / row[c] for c in MEDIA_COLUMNS if row[c]]) for row in media]
+        )
+
+    def with_column(self, name: str, values: Sequence[Any]) -> "Manifest":
+        """Return a copy in which a column has other values, one per row."""
+        frame = self.frame.assign(**{name: values})
+        frame.attrs["lines"] = self._lines
         return Manifest(frame, source=self.source)
 
     def to_dataset(self, root: Path, label: str, classes: Sequence[str] | None = None) -> "datasets.Dataset":
@@ -158,45 +165,41 @@ class Manifest:
         table = table.cast_column("audio", datasets.Audio(decode=False))
         return table.cast_column("video", datasets.Video(decode=False))
 
-    def _disagreements(self, column: str) -> list[_Problem]:
-        first: dict[str, str] = {}
-        problems = []
-        for i, (clip, value) in enumerate(zip(self.frame["clip_id"], self.frame[column], strict=True)):
-            if first.setdefault(clip, value) != value:
-                problems.append(_Problem(i + 2, column, value, f"differs from another view of clip {clip}"))
-        return problems
-
 
 def read_text_table(path: Path) -> pd.DataFrame:
     """Read a delimited UTF-8 file as text, finding out the separator from its header.
+
+    Returns:
+        A table of strings; `attrs["lines"]` holds the line of each row.
 
     Raises:
         ManifestError: If the file is absent, empty, not UTF-8, or has rows of unequal length.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
+            header_line = next((line for line in file if line.strip()), "")
+            separator = max(",;\t", key=header_line.count)
+            file.seek(0)
+            reader = csv.reader(file, delimiter=separator, strict=True)
+            rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except OSError as error:
         raise ManifestError(f"{path}: cannot read it ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path}: not a UTF-8 text file; save it as CSV UTF-8") from error
-    if not header.strip():
+    except csv.Error as error:
+        raise ManifestError(f"{path}: not a regular table: {error}") from error
+    if not rows:
         raise ManifestError(f"{path}: no header line; expected a CSV table with column names")
-    separator = max(",;\t", key=header.count)
-    try:
-        frame = pd.read_csv(
-            path,
-            sep=separator,
-            dtype=str,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            quoting=csv.QUOTE_MINIMAL,
-            index_col=False,
-            on_bad_lines="error",
-        )
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: not a regular table: {str(error).strip()}") from error
-    frame.columns = [str(c).strip() for c in frame.columns]
+    header = [cell.strip() for cell in rows[0][1]]
+    for line, row in rows[1:]:
+        if len(row) != len(header):
+            raise ManifestError(
+                f"{path}: line {line} has {len(row)} cells, the header has {len(header)}; "
+                "quote cells that hold the separator"
+            )
+    frame = pd.DataFrame([row for _, row in rows[1:]], columns=pd.Index(header), dtype=object)
+    _refuse_twice(frame, path.name)
+    frame.attrs["lines"] = [line for line, _ in rows[1:]]
     return frame
 
 
@@ -226,20 +229,29 @@ def _require_columns(frame: pd.DataFrame, source: str) -> None:
             f"{source}: missing column {', '.join(map(repr, missing))}; "
             f"found {', '.join(map(repr, frame.columns)) or 'none'}"
         )
-    twice = sorted({str(c) for c in frame.columns[frame.columns.duplicated()]})
-    if twice:
-        raise ManifestError(f"{source}: column {', '.join(map(repr, twice))} occurs twice")
+    _refuse_twice(frame, source)
     if frame.empty:
         raise ManifestError(f"{source}: no rows; expected one row per clip")
 
 
-def _normalise(frame: pd.DataFrame, source: str) -> pd.DataFrame:
+def _refuse_twice(frame: pd.DataFrame, source: str) -> None:
+    twice = sorted({str(c) for c in frame.columns[frame.columns.duplicated()]})
+    if twice:
+        raise ManifestError(f"{source}: column {', '.join(map(repr, twice))} occurs twice")
+
+
+def _normalise(frame: pd.DataFrame, source: str, lines: Sequence[int]) -> pd.DataFrame:
     """Give every column its type and the known columns their order."""
     columns: dict[str, Any] = {}
     problems = []
     for name in dict.fromkeys([*_REQUIRED, *_OPTIONAL, *frame.columns]):
         raw = frame[name].tolist() if name in frame else [""] * len(frame)
         text = ["" if pd.isna(v) else str(v).strip() for v in raw]
+        problems += [
+            _Problem(line, str(name), v, "holds a line break")
+            for line, v in zip(lines, text, strict=True)
+            if "\n" in v or "\r" in v
+        ]
         if name not in _SECONDS:
             columns[name] = pd.Series(text, dtype=object)
             continue
@@ -248,16 +260,15 @@ def _normalise(frame: pd.DataFrame, source: str) -> pd.DataFrame:
             try:
                 seconds[i] = float(value) if value else np.nan
             except ValueError:
-                problems.append(_Problem(i + 2, name, value, "is not a number of seconds"))
+                problems.append(_Problem(lines[i], name, value, "is not a number of seconds"))
         columns[name] = seconds
     _raise_if(problems, source)
     return pd.DataFrame(columns)
 
 
-def _problems(frame: pd.DataFrame, root: Path | None) -> Iterator[_Problem]:
+def _problems(frame: pd.DataFrame, root: Path | None, lines: Sequence[int]) -> Iterator[_Problem]:
     seen: dict[tuple[str, str], int] = {}
-    for i, row in enumerate(frame.to_dict("records")):
-        line = i + 2
+    for line, row in zip(lines, frame.to_dict("records"), strict=True):
         clip, view = row["clip_id"], row["view"]
         if not _CLIP_ID.fullmatch(clip) or not clip.strip("."):
             yield _Problem(line, "clip_id", clip, "is not 1 to 128 of A-Z a-z 0-9 . _ -")
@@ -270,7 +281,9 @@ def _problems(frame: pd.DataFrame, root: Path | None) -> Iterator[_Problem]:
             if row[column] and (text := path_problem(row[column], root)):
                 yield _Problem(line, column, row[column], text)
         yield from _time_problems(line, row)
-    yield from _twins(frame)
+    yield from _disagreements(frame, "subject", lines)
+    for column in ("clip_id", "subject", *MEDIA_COLUMNS):
+        yield from _twins(frame, column, lines)
 
 
 def _time_problems(line: int, row: dict[Any, Any]) -> Iterator[_Problem]:
@@ -281,13 +294,23 @@ def _time_problems(line: int, row: dict[Any, Any]) -> Iterator[_Problem]:
         yield _Problem(line, "end", row["end"], "is not after the start")
 
 
-def _twins(frame: pd.DataFrame) -> Iterator[_Problem]:
-    """Ids that only differ in case or Unicode form would collide on other file systems."""
+def _disagreements(frame: pd.DataFrame, column: str, lines: Sequence[int]) -> list[_Problem]:
+    """Views of one take must agree on whatever belongs to the take."""
+    first: dict[str, str] = {}
+    return [
+        _Problem(line, column, value, f"differs from another view of clip {clip}")
+        for line, clip, value in zip(lines, frame["clip_id"], frame[column], strict=True)
+        if first.setdefault(clip, value) != value
+    ]
+
+
+def _twins(frame: pd.DataFrame, column: str, lines: Sequence[int]) -> Iterator[_Problem]:
+    """Names that differ in case or Unicode form alone are one name to people and other file systems."""
     seen: dict[str, str] = {}
-    for i, clip in enumerate(frame["clip_id"]):
-        other = seen.setdefault(unicodedata.normalize("NFC", clip).casefold(), clip)
-        if other != clip:
-            yield _Problem(i + 2, "clip_id", clip, f"differs from {other!r} only in case")
+    for line, name in zip(lines, frame[column], strict=True):
+        other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other != name:
+            yield _Problem(line, column, name, f"differs from {other!r} only in case or Unicode form")
 
 
 def _label_problem(value: str, classes: Sequence[str] | None) -> str:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:")
+_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 
 
 def path_problem(value: str, root: Path | None = None) -> str | None:
@@ -17,6 +17,10 @@ def path_problem(value: str, root: Path | None = None) -> str | None:
     Returns:
         A few words for an error message, or None.
     """
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "is not valid Unicode; rename the file"
     if _CONTROL.search(value):
         return "holds a control character"
     if value.startswith("-"):
@@ -31,6 +35,13 @@ def path_problem(value: str, root: Path | None = None) -> str | None:
         return "leaves the corpus root ('..')"
     if root is not None:
         base = root.resolve()
-        if not (base / value).resolve().is_relative_to(base):
+        try:
+            inside = (base / value).resolve().is_relative_to(base)
+            (base / value).stat()
+        except FileNotFoundError:
+            pass  # whoever reads the file will say so
+        except (OSError, RuntimeError):  # a loop of links: the second before Python 3.13
+            return "cannot be followed to a file"
+        if not inside:
             return "leaves the corpus root through a link"
     return None

@@ -22,7 +22,8 @@ _INTENSITY = {"01": "normal", "02": "strong"}
 _STATEMENT = {"01": "kids are talking by the door", "02": "dogs are sitting by the door"}
 _REPETITION = {"01": "1", "02": "2"}
 _FIELDS = (_MODALITY, _CHANNEL, _EMOTION, _INTENSITY, _STATEMENT, _REPETITION)
-_STEM = re.compile(r"\d\d(-\d\d){6}")
+_STEM = re.compile(r"[0-9]{2}(-[0-9]{2}){6}")
+_KINDS = {"01": ("video", "audio"), "02": ("video",), "03": ("audio",)}
 
 
 class Ravdess(Corpus):
@@ -62,7 +63,7 @@ class Ravdess(Corpus):
                 + _listing(left_out)
             )
         frame = pd.DataFrame([_row(clip, takes[clip]) for clip in sorted(takes, key=_order)])
-        notes = [f"left out {n} {reason}" for reason, n in sorted(left_out.items())]
+        notes = [f"left out {reason}: {n}" for reason, n in sorted(left_out.items())]
         return Reading(Manifest(frame, source="RAVDESS", root=root), "emotion", EMOTIONS, "mmer", notes)
 
     def _reason_to_skip(self, path: Path, fields: list[str]) -> str | None:
@@ -71,6 +72,8 @@ class Ravdess(Corpus):
         known = all(f in names for f, names in zip(fields, _FIELDS, strict=False))
         if not known or not 1 <= int(fields[6]) <= 24:
             return "files whose name has a field outside the RAVDESS code"
+        if MEDIA_SUFFIXES[path.suffix.lower()] not in _KINDS[fields[0]]:
+            return f"files that their name calls {_MODALITY[fields[0]]} and their suffix does not"
         if _CHANNEL[fields[1]] != self.channel:
             return f"files of the {_CHANNEL[fields[1]]} channel"
         return None
@@ -110,4 +113,4 @@ def _row(clip_id: str, files: dict[str, str]) -> dict[str, str]:
 def _listing(left_out: Counter[str]) -> str:
     if not left_out:
         return ""
-    return "; left out " + ", ".join(f"{n} {reason}" for reason, n in sorted(left_out.items()))
+    return "; left out " + ", ".join(f"{reason}: {n}" for reason, n in sorted(left_out.items()))

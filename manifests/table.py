@@ -1,5 +1,6 @@
 """One's own corpus: any CSV with a path, a subject and a label."""
 
+import hashlib
 import re
 from pathlib import Path, PurePosixPath
 
@@ -21,8 +22,8 @@ class Table(Corpus):
 
     Args:
         table: The CSV file (comma, semicolon or tab; UTF-8).
-        path: The column of the media path, relative to the corpus root. May be absent where `video`, `audio` or
-            `text` columns are there, or a `clip_id` column names the clips of features made elsewhere.
+        path: The column of the media path, relative to the corpus root. May be absent where `video`,
+            `audio` or `text` columns are there, or where `clip_id` names clips of features made elsewhere.
         subject: The column of the subject.
         label: The column of the label.
         clip_id: The column of the clip's id; None makes one of the path.
@@ -57,9 +58,14 @@ class Table(Corpus):
                     f"{self.table.name}: missing column {column!r}"
                     f"{did_you_mean(column, frame.columns)}; name another with {option}"
                 )
-        cells = frame.to_numpy().tolist()
+        if frame.empty:
+            raise ManifestError(f"{self.table.name}: no rows; expected one row per clip")
+        lines = frame.attrs["lines"]
         names = list(frame.columns)
-        rows = [self._row(i + 2, dict(zip(names, row, strict=True))) for i, row in enumerate(cells)]
+        rows = [
+            self._row(line, {n: cell.strip() for n, cell in zip(names, row, strict=True)})
+            for line, row in zip(lines, frame.to_numpy().tolist(), strict=True)
+        ]
         out = pd.DataFrame(rows)
         if not self.clip_id:
             out["clip_id"] = _ids(out)
@@ -69,6 +75,7 @@ class Table(Corpus):
                 out[column] = frame[column].to_numpy()
         if self.label not in out:
             out[self.label] = frame[self.label].to_numpy()
+        out.attrs["lines"] = lines
         manifest = Manifest(out, source=self.table.name, root=root)
         classes = tuple(sorted(set(manifest.labels(self.label))))
         return Reading(manifest, self.label, classes, {"by": "subject", "k": 5, "seed": 0})
@@ -76,7 +83,7 @@ class Table(Corpus):
     def _row(self, line: int, row: dict[str, str]) -> dict[str, str]:
         out = {"clip_id": row[self.clip_id] if self.clip_id else "", "subject": row[self.subject]}
         out |= {c: row[c] for c in _KEPT if c in row}
-        path = row.get(self.path, "").strip()
+        path = row.get(self.path, "")
         if path:
             suffix = PurePosixPath(path).suffix.lower()
             if suffix not in MEDIA_SUFFIXES:
@@ -84,7 +91,18 @@ class Table(Corpus):
                     f"{self.table.name}: line {line}, column {self.path!r}: {path!r} is of no known "
                     f"kind; expected one of {' '.join(MEDIA_SUFFIXES)}, or columns video, audio, text"
                 )
-            out[MEDIA_SUFFIXES[suffix]] = path
+            medium = MEDIA_SUFFIXES[suffix]
+            other = out.get(medium, "")
+            if other not in ("", path):
+                raise ManifestError(
+                    f"{self.table.name}: line {line}: column {self.path!r} has {path!r}, "
+                    f"column {medium!r} has {other!r}; expected one {medium} per row"
+                )
+            out[medium] = path
+        if not self.clip_id and not any(out.get(c) for c in ("video", "audio", "text")):
+            raise ManifestError(
+                f"{self.table.name}: line {line}: no media path; give one, or --clip-id-column"
+            )
         return out
 
 
@@ -95,11 +113,13 @@ def _ids(frame: pd.DataFrame) -> list[str]:
         PurePosixPath(next((str(r[c]) for c in present if r[c] and not pd.isna(r[c])), ""))
         for r in frame[present].to_dict("records")
     ]
-    stems = [_slug(p.stem) for p in paths]
-    if len(set(stems)) == len({str(p) for p in paths}):
-        ids = stems
-    else:
-        ids = [_slug(str(p.with_suffix(""))) for p in paths]
+    files = {str(p) for p in paths}
+    named = {p: _slug(PurePosixPath(p).stem) for p in files}
+    if len(set(named.values())) < len(files):
+        named = {p: _slug(str(PurePosixPath(p).with_suffix(""))) for p in files}
+    if len(set(named.values())) < len(files):
+        named = {p: _marked(p) for p in files}
+    ids = [named[str(p)] for p in paths]
     if "start" not in frame:
         return ids
     # Several segments of one file are several takes.
@@ -111,4 +131,15 @@ def _ids(frame: pd.DataFrame) -> list[str]:
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")[-128:]
+    """Make an id of a name; a name that would lose letters gets a mark of its own instead."""
+    if len(text) > 100 or re.search(r"[^A-Za-z0-9._/ -]", text) or not re.search(r"[A-Za-z0-9]", text):
+        return _marked(text)
+    return _plain(text)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")[-100:]
+
+
+def _marked(text: str) -> str:
+    return f"{_plain(text)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".strip("-")

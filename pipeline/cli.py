@@ -39,7 +39,6 @@ def run(app: typer.Typer) -> None:
     except typer.Exit as request:
         code = request.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        complain("interrupted; run the same command again to go on where it stopped")
         code = EXIT_INTERRUPTED
     except _CommandLineError as error:
         complain(f"{error.format_message()} (see --help)")  # type: ignore[attr-defined]
@@ -47,6 +46,8 @@ def run(app: typer.Typer) -> None:
     except AffectstackError as error:
         complain(str(error))
         code = EXIT_USAGE
+    if code == EXIT_INTERRUPTED:  # typer turns some interrupts into this code by itself
+        complain("interrupted; run the same command again to go on where it stopped")
     sys.exit(code if isinstance(code, int) else EXIT_OK)
 
 

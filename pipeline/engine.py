@@ -143,7 +143,8 @@ def execute(
     Args:
         work: The plan; its `finished` grows.
         workspace: The experiment, for processes to construct the extractor from.
-        workers: Processes. Extractors that run a network on the whole machine get one.
+        workers: Processes. Extractors that run a network on the whole machine get one, and so do those that
+            only look things up.
         on_shard: Called after each shard; returns False to stop.
 
     Raises:
@@ -153,7 +154,8 @@ def execute(
     if not todo:
         return
     work.extractor.prepare()
-    if work.extractor.on_device or workers == 1 or len(todo) == 1:
+    alone = work.extractor.on_device or not work.extractor.reads_media
+    if alone or workers == 1 or len(todo) == 1:
         made: Iterable[tuple[int, Record]] = (
             (i, make_shard(work.tasks[i], work.extractor, work.identity)) for i in todo
         )

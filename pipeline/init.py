@@ -77,12 +77,9 @@ def init(
 
 def with_durations(manifest: Manifest, root: Path) -> Manifest:
     """Return a copy whose `duration` column says what the files' headers state, where they do."""
-    frame = manifest.frame.copy()
-    frame["duration"] = [
-        _duration(root / path) if (path := row["video"] or row["audio"]) else None
-        for row in frame[["video", "audio"]].to_dict("records")
-    ]
-    return Manifest(frame, source=manifest.source)
+    media = manifest.frame[["video", "audio"]].to_dict("records")
+    seconds = [_duration(root / path) if (path := row["video"] or row["audio"]) else None for row in media]
+    return manifest.with_column("duration", seconds)
 
 
 def _duration(path: Path) -> float | None:

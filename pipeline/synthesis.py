@@ -38,8 +38,8 @@ _FACES: dict[str, dict[str, float]] = {
 }
 
 # What a class does to the voice: semitones above the speaker's pitch, semitones of range, syllables per
-# second, level in dB, and darkness (share of each harmonic lost per octave). Happy and surprised, sad and disgust,
-# neutral and disgust lie close together: the face must tell them apart.
+# second, level in dB, and darkness (share of each harmonic lost per octave). Happy and surprised, sad and
+# disgust, neutral and disgust lie close together: the face must tell them apart.
 _VOICES: dict[str, tuple[float, float, float, float, float]] = {
     "neutral": (0.0, 1.5, 4.0, -20.0, 0.55),
     "calm": (-2.5, 1.0, 2.8, -26.0, 0.70),

@@ -1,0 +1,353 @@
+"""Laws that hold for every registered head."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skops.io
+import torch
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from affectstack import AffectstackError
+from classifiers import HEADS, Head, HeadError
+from classifiers.contract import StaticHead, check_classes, held_out_parts
+
+# Settings that make a head quick to train; a head that is not named here is tested as it is.
+QUICK: dict[str, dict[str, Any]] = {"bilstm": {"hidden": 8, "max_epochs": 4}, "mlp": {"max_iter": 60}}
+HOLDS_SUBJECTS_OUT = ["bilstm", "svc"]
+STATIC = [name for name in HEADS if issubclass(HEADS[name], StaticHead)]
+CLASSES = ["sad", "happy", "angry"]  # not in alphabetical order
+
+LABELS = np.tile(CLASSES, 16)
+SUBJECTS = np.repeat([f"s{i}" for i in range(8)], 6)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks this small only lose by threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def quick(name: str, **options: Any) -> Head:
+    return HEADS[name](**{**QUICK.get(name, {}), **options})
+
+
+def features(head: Head, seed: int = 0) -> Any:
+    rng = np.random.default_rng(seed)
+    centres = {c: rng.normal(size=4) * 2 for c in CLASSES}
+    if head.sequence:
+        lengths = rng.integers(1, 9, len(LABELS))
+        made = [centres[c] + rng.normal(size=(t, 4)) for c, t in zip(LABELS, lengths, strict=True)]
+        return [x.astype(np.float32) for x in made]
+    return np.array([centres[c] + rng.normal(size=4) for c in LABELS], dtype=np.float32)
+
+
+def chosen(X: Any, rows: NDArray[Any]) -> Any:
+    return [X[i] for i in rows] if isinstance(X, list) else X[rows]
+
+
+@pytest.fixture(scope="module", params=list(HEADS))
+def fitted(request: pytest.FixtureRequest) -> tuple[str, Head, Any]:
+    head = quick(request.param)
+    X = features(head)
+    return request.param, head.fit(X, LABELS.tolist(), SUBJECTS.tolist()), X
+
+
+def test_the_heads_of_the_design_are_registered() -> None:
+    assert {"svc", "logistic", "mlp", "bilstm"} <= set(HEADS)
+
+
+def test_fit_returns_the_head_itself() -> None:
+    for name in HEADS:
+        head = quick(name)
+        assert head.fit(features(head), LABELS, SUBJECTS) is head
+
+
+def test_posteriors_are_distributions(fitted: tuple[str, Head, Any]) -> None:
+    _, head, X = fitted
+    p = head.predict_proba(X)
+    assert p.shape == (len(LABELS), 3)
+    assert p.min() >= 0
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-9)
+
+
+def test_classes_are_the_sorted_names(fitted: tuple[str, Head, Any]) -> None:
+    assert fitted[1].classes_.tolist() == ["angry", "happy", "sad"]
+
+
+def test_predict_names_the_likeliest_class(fitted: tuple[str, Head, Any]) -> None:
+    _, head, X = fitted
+    likeliest = [head.classes_[row.argmax()] for row in head.predict_proba(X)]
+    assert head.predict(X).tolist() == likeliest
+
+
+def test_columns_stand_for_the_classes_they_are_named_after(fitted: tuple[str, Head, Any]) -> None:
+    name, head, X = fitted
+    if name == "bilstm":  # four epochs learn little; its own tests train it
+        head = HEADS[name](hidden=8, max_epochs=15, lr=1e-2).fit(X, LABELS, SUBJECTS)
+    assert np.mean(head.predict(X) == LABELS) > 0.8
+
+
+@pytest.mark.parametrize("order", ["shuffled", "reversed"])
+def test_row_order_does_not_change_a_row(fitted: tuple[str, Head, Any], order: str) -> None:
+    _, head, X = fitted
+    rows = np.arange(len(LABELS))[::-1]
+    if order == "shuffled":
+        rows = np.random.default_rng(3).permutation(len(LABELS))
+    np.testing.assert_allclose(
+        head.predict_proba(chosen(X, rows)), head.predict_proba(X)[rows], rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_batch_mates_do_not_change_a_row(fitted: tuple[str, Head, Any], size: int) -> None:
+    _, head, X = fitted
+    parts = np.split(np.arange(15), range(size, 15, size))
+    apart = np.concatenate([head.predict_proba(chosen(X, rows)) for rows in parts])
+    np.testing.assert_allclose(apart, head.predict_proba(X)[:15], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_same_seed_same_result(name: str) -> None:
+    first, second = quick(name, seed=7), quick(name, seed=7)
+    X = features(first)
+    np.random.default_rng(1)
+    first.fit(X, LABELS, SUBJECTS)
+    np.random.seed(1)  # noqa: NPY002  # the state of the outer world must not matter
+    second.fit(X, LABELS, SUBJECTS)
+    np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_training_leaves_numpys_global_generator_alone(name: str) -> None:
+    before = np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
+    head = quick(name)
+    head.fit(features(head), LABELS, SUBJECTS)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # type: ignore[index]  # noqa: NPY002
+
+
+@pytest.mark.parametrize("scale", ["none", "minmax", "standard"])
+@pytest.mark.parametrize("name", list(HEADS))
+def test_the_callers_arrays_are_never_written_to(name: str, scale: str) -> None:
+    head = quick(name, scale=scale)
+    X = features(head)
+    copy = [x.copy() for x in X]
+    head.fit(X, LABELS, SUBJECTS).predict_proba(X)
+    for x, before in zip(X, copy, strict=True):
+        np.testing.assert_array_equal(x, before)
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_the_constructor_only_stores(name: str) -> None:
+    head = HEADS[name]()
+    assert vars(head) == head.get_params(deep=False)
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_parameters_go_round(name: str) -> None:
+    head = quick(name, seed=11)
+    params = head.get_params()
+    assert HEADS[name](**params).get_params() == params
+    assert HEADS[name]().set_params(**params).get_params() == params
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_a_clone_is_unfitted_and_learns_the_same(name: str) -> None:
+    head = quick(name, seed=5)
+    X = features(head)
+    head.fit(X, LABELS, SUBJECTS)
+    copy = clone(head)
+    assert not hasattr(copy, "classes_")
+    assert copy.get_params() == head.get_params()
+    copy.fit(X, LABELS, SUBJECTS)
+    np.testing.assert_array_equal(copy.predict_proba(X), head.predict_proba(X))
+
+
+@pytest.mark.parametrize("scale", ["none", "minmax", "standard"])
+@pytest.mark.parametrize("name", list(HEADS))
+def test_a_saved_head_gives_the_same_posteriors(name: str, scale: str, tmp_path: Path) -> None:
+    head = quick(name, scale=scale)
+    X = features(head)
+    head.fit(X, LABELS, SUBJECTS).save(tmp_path / "made" / "by_save")
+    loaded = HEADS[name].load(tmp_path / "made" / "by_save")
+    np.testing.assert_array_equal(loaded.predict_proba(X), head.predict_proba(X))
+    assert loaded.classes_.tolist() == head.classes_.tolist()
+    assert loaded.get_params() == head.get_params()
+
+
+def test_saved_files_are_of_kinds_that_hold_no_code(fitted: tuple[str, Head, Any], tmp_path: Path) -> None:
+    fitted[1].save(tmp_path)
+    assert {f.suffix for f in tmp_path.iterdir()} <= {".json", ".safetensors", ".skops"}
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_loading_an_absent_head_names_the_folder(name: str, tmp_path: Path) -> None:
+    with pytest.raises(HeadError, match="nowhere"):
+        HEADS[name].load(tmp_path / "nowhere")
+
+
+BILSTM_FILES = ["head.json", "head.safetensors"]
+
+
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    path.write_bytes({"empty": b"", "cut": content[: len(content) // 2], "junk": b"junk" * 20}[how])
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "junk"])
+@pytest.mark.parametrize("name", STATIC)
+def test_loading_a_damaged_static_head_is_refused(name: str, how: str, tmp_path: Path) -> None:
+    head = quick(name)
+    head.fit(features(head), LABELS, SUBJECTS).save(tmp_path)
+    damage(tmp_path / "head.skops", how)
+    with pytest.raises(HeadError, match=r"head\.skops"):
+        HEADS[name].load(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "junk"])
+@pytest.mark.parametrize("file", BILSTM_FILES)
+def test_loading_a_damaged_bilstm_is_refused(file: str, how: str, tmp_path: Path) -> None:
+    head = quick("bilstm")
+    head.fit(features(head), LABELS, SUBJECTS).save(tmp_path)
+    damage(tmp_path / file, how)
+    with pytest.raises(HeadError, match="not a saved BiLSTM"):
+        HEADS["bilstm"].load(tmp_path)
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_a_head_is_not_loaded_from_another_heads_folder(name: str, tmp_path: Path) -> None:
+    for other in HEADS:
+        if other != name:
+            head = quick(other)
+            head.fit(features(head), LABELS, SUBJECTS).save(tmp_path / other)
+            with pytest.raises(HeadError, match=other):
+                HEADS[name].load(tmp_path / other)
+
+
+@pytest.mark.parametrize("name", STATIC)
+def test_a_file_that_smuggles_in_a_function_is_refused(name: str, tmp_path: Path) -> None:
+    head = quick(name)
+    head.fit(features(head), LABELS, SUBJECTS)
+    head.extra_ = shutil.rmtree  # type: ignore[attr-defined]
+    skops.io.dump(head, tmp_path / "head.skops")
+    with pytest.raises(HeadError, match="rmtree"):
+        HEADS[name].load(tmp_path)
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_one_class_is_refused_with_the_number_found(name: str) -> None:
+    head = quick(name)
+    with pytest.raises(HeadError, match=r"1 class.*at least 2"):
+        head.fit(features(head), ["sad"] * len(LABELS), SUBJECTS)
+
+
+@pytest.mark.parametrize("name", HOLDS_SUBJECTS_OUT)
+def test_one_subject_is_refused_where_subjects_are_held_out(name: str) -> None:
+    head = quick(name)
+    with pytest.raises(HeadError, match=r"1 subject.*need 2 or more"):
+        head.fit(features(head), LABELS, ["s0"] * len(LABELS))
+
+
+@pytest.mark.parametrize("name", HOLDS_SUBJECTS_OUT)
+def test_a_class_that_no_split_can_hold_out_is_refused(name: str) -> None:
+    head = quick(name)
+    half = np.arange(len(LABELS)) < len(LABELS) // 2
+    with pytest.raises(HeadError, match="cannot be held out by subject"):
+        head.fit(features(head), np.where(half, "sad", "happy"), np.where(half, "s0", "s1"))
+
+
+@pytest.mark.parametrize("name", HOLDS_SUBJECTS_OUT)
+def test_one_part_is_refused_by_the_name_of_the_option(name: str) -> None:
+    head = quick(name, parts=1)
+    with pytest.raises(HeadError, match="parts"):
+        head.fit(features(head), LABELS, SUBJECTS)
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_features_of_another_width_are_refused(name: str) -> None:
+    head = quick(name)
+    X = features(head)
+    head.fit(X, LABELS, SUBJECTS)
+    narrow = [X[0][:, :3]] if head.sequence else X[:1, :3]  # one clip, as `predict` has it
+    with pytest.raises((AffectstackError, ValueError, RuntimeError)):
+        head.predict_proba(narrow)
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_features_that_are_not_numbers_are_refused(name: str) -> None:
+    head = quick(name)
+    X = features(head)
+    X[3] = X[3] * np.nan
+    with pytest.raises((AffectstackError, ValueError)):
+        head.fit(X, LABELS, SUBJECTS)
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_more_clips_than_labels_are_refused(name: str) -> None:
+    head = quick(name)
+    with pytest.raises((AffectstackError, ValueError)):
+        head.fit(features(head), LABELS[:-1], SUBJECTS[:-1])
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_without_groups_every_clip_is_its_own_group(name: str) -> None:
+    first, second = quick(name), quick(name)
+    X = features(first)
+    own = np.arange(len(LABELS)).astype(str)
+    a = first.fit(X, LABELS).predict_proba(X)
+    np.testing.assert_array_equal(a, second.fit(X, LABELS, own).predict_proba(X))
+
+
+@pytest.mark.parametrize("parts", [2, 3, 6, 20])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_subject_stands_on_both_sides_of_a_split(parts: int, seed: int) -> None:
+    y = np.random.default_rng(seed).integers(0, 3, len(SUBJECTS))
+    splits = held_out_parts(SUBJECTS.tolist(), y, parts, seed)
+    assert len(splits) == min(parts, 8)
+    for fit, held in splits:
+        assert not set(SUBJECTS[fit]) & set(SUBJECTS[held])
+        assert sorted([*fit, *held]) == list(range(len(SUBJECTS)))
+    assert sorted(np.concatenate([h for _, h in splits])) == list(range(len(SUBJECTS)))
+
+
+def test_the_seed_decides_which_subjects_meet_in_a_part() -> None:
+    y = np.tile([0, 1, 2], 16)
+    first, again, other = (
+        [sorted(set(SUBJECTS[held])) for _, held in held_out_parts(SUBJECTS.tolist(), y, 4, seed)]
+        for seed in (0, 0, 1)
+    )
+    assert first == again
+    assert sorted(map(tuple, first)) != sorted(map(tuple, other))
+
+
+def test_every_split_trains_on_every_class() -> None:
+    y = np.tile([0, 1], 24)
+    y[SUBJECTS == "s2"] = 2
+    y[SUBJECTS == "s5"] = 2
+    for fit, _ in held_out_parts(SUBJECTS.tolist(), y, 8, 0):
+        assert set(y[fit]) == {0, 1, 2}
+
+
+def test_every_class_is_held_out_or_the_clips_are_refused() -> None:
+    """What a calibration or a choice never saw, it cannot judge."""
+    y = np.tile([0, 1], 24)
+    y[np.isin(SUBJECTS, ["s2", "s5"])] = 2
+    for seed in range(20):
+        try:
+            splits = held_out_parts(SUBJECTS.tolist(), y, 4, seed)
+        except HeadError:
+            continue
+        assert set(y[np.concatenate([h for _, h in splits])]) == {0, 1, 2}, f"seed {seed}"
+
+
+def test_class_names_are_sorted_and_numbered() -> None:
+    classes, index = check_classes(["b", "a", "c", "a"])
+    assert classes.tolist() == ["a", "b", "c"]
+    assert index.tolist() == [1, 0, 2, 0]

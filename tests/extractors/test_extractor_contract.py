@@ -1,0 +1,293 @@
+"""What every extractor keeps, whoever wrote it."""
+
+import inspect
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from affectstack import AffectstackError
+from extractors import EXTRACTORS
+from extractors.contract import (
+    BadFeaturesError,
+    Clip,
+    ClipError,
+    Extractor,
+    Features,
+    FloatArray,
+    MissingMediaError,
+    TooShortError,
+    Window,
+    WindowExtractor,
+    check_features,
+)
+
+
+def features(rows: int = 3, dim: int = 4, **replaced: Any) -> Features:
+    edges = np.arange(rows + 1, dtype=np.float64)
+    parts = {
+        "values": np.zeros((rows, dim), dtype=np.float32),
+        "intervals": np.column_stack([edges[:-1], edges[1:]]),
+        "valid": np.ones(rows, dtype=np.bool_),
+    }
+    return Features(**{**parts, **replaced})
+
+
+def at(array: np.ndarray, index: Any, value: Any) -> np.ndarray:
+    copy = array.copy()
+    copy[index] = value
+    return copy
+
+
+GOOD = features()
+
+
+def test_good_features_pass() -> None:
+    check_features(GOOD, 4)
+
+
+def test_rows_that_are_not_valid_and_intervals_of_no_length_pass() -> None:
+    check_features(features(valid=np.zeros(3, dtype=np.bool_), intervals=np.zeros((3, 2))), 4)
+
+
+VALUES, INTERVALS, VALID = GOOD.values, GOOD.intervals, GOOD.valid
+BROKEN = [
+    ("float64", {"values": VALUES.astype(np.float64)}, r"float64 \[3, 4\]; expected float32 \[T, 4\]"),
+    ("float16", {"values": VALUES.astype(np.float16)}, "float16"),
+    ("narrow", {"values": VALUES[:, :3]}, r"\[3, 3\]"),
+    ("one axis", {"values": VALUES[0]}, r"\[4\]"),
+    ("three axes", {"values": VALUES[None]}, r"\[1, 3, 4\]"),
+    ("NaN", {"values": at(VALUES, (1, 2), np.nan)}, "value nan in row 1, column 2"),
+    ("infinity", {"values": at(VALUES, (2, 0), -np.inf)}, "value -inf in row 2, column 0"),
+    ("few intervals", {"intervals": INTERVALS[:2]}, r"intervals are float64 \[2, 2\]"),
+    ("float32 intervals", {"intervals": INTERVALS.astype(np.float32)}, "intervals are float32"),
+    ("starts alone", {"intervals": INTERVALS[:, 0]}, r"intervals are float64 \[3\]"),
+    ("backwards", {"intervals": INTERVALS[:, ::-1]}, "ends before it starts"),
+    ("NaN time", {"intervals": at(INTERVALS, (0, 1), np.nan)}, "not finite"),
+    ("endless", {"intervals": at(INTERVALS, (2, 1), np.inf)}, "not finite"),
+    ("0 and 1", {"valid": VALID.astype(np.uint8)}, r"valid is uint8 \[3\]; expected bool \[3\]"),
+    ("few valid", {"valid": VALID[:2]}, r"valid is bool \[2\]"),
+]
+
+
+@pytest.mark.parametrize(("replaced", "found"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
+def test_a_broken_contract_is_refused_by_what_was_found(replaced: dict[str, Any], found: str) -> None:
+    with pytest.raises(BadFeaturesError, match=found):
+        check_features(features(**replaced), 4)
+
+
+def test_no_rows_are_too_short() -> None:
+    with pytest.raises(TooShortError, match="no rows"):
+        check_features(features(rows=0), 4)
+
+
+def test_every_clip_error_is_readable_to_users() -> None:
+    assert issubclass(ClipError, AffectstackError)
+
+
+def test_a_clip_takes_its_sound_from_its_video() -> None:
+    clip = Clip("a", video=Path("v.mp4"))
+    assert clip.need_sound() == clip.need_video() == Path("v.mp4")
+    assert Clip("a", video=Path("v.mp4"), audio=Path("s.wav")).need_sound() == Path("s.wav")
+
+
+def test_a_clip_without_files_says_what_the_manifest_lacks() -> None:
+    with pytest.raises(MissingMediaError, match="manifest names no video"):
+        Clip("a", audio=Path("s.wav")).need_video()
+    with pytest.raises(MissingMediaError, match="manifest names neither audio nor video"):
+        Clip("a").need_sound()
+
+
+def test_foreign_tables_may_call_a_clip_by_its_id_or_its_files() -> None:
+    clip = Clip("a", video=Path("x/01-a.mp4"), audio=Path("y/03-a.wav"))
+    assert clip.names == ("a", "01-a", "03-a")
+    assert Clip("a", video=Path("a.mp4")).names == ("a",)
+
+
+class Halves(WindowExtractor):
+    """Windows of two numbers; odd windows give two rows, even ones one."""
+
+    modality = "video"
+    feature_names = ("sum", "last")
+    seen: list[int]
+
+    def __init__(self, count: int, batch: int) -> None:
+        self.count, self.batch, self.seen = count, batch, []
+
+    def identity(self) -> dict[str, Any]:
+        return {}
+
+    def windows(self, clip: Clip) -> Iterator[Window]:
+        for i in range(self.count):
+            yield Window(np.array([i, i * i]), i * 1.0, i + 2.0, valid=i % 3 > 0)
+
+    def embed(self, windows: Sequence[Window]) -> list[FloatArray]:
+        self.seen.append(len(windows))
+        row = [np.array([[w.data.sum(), w.data[1]]], dtype=np.float32) for w in windows]
+        return [np.repeat(r, 1 + int(w.data[0]) % 2, axis=0) for r, w in zip(row, windows, strict=True)]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 7, 100])
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_windows_come_out_the_same_in_any_batch(count: int, batch: int) -> None:
+    extractor, clip = Halves(count, batch), Clip("a")
+    found = extractor.extract(clip)
+    windows = list(extractor.windows(clip))
+    rows = Halves(count, batch).embed(windows)
+    np.testing.assert_array_equal(found.values, np.concatenate(rows))
+    expected = [extractor.intervals(w, len(r)) for w, r in zip(windows, rows, strict=True)]
+    np.testing.assert_array_equal(found.intervals, np.concatenate(expected))
+    assert found.valid.tolist() == [w.valid for w, r in zip(windows, rows, strict=True) for _ in r]
+    assert max(extractor.seen) <= batch
+    check_features(found, 2)
+
+
+def test_rows_of_one_window_share_its_time_equally() -> None:
+    found = Halves(0, 1).intervals(Window(np.zeros(1), 1.0, 3.0), 4)
+    assert found.tolist() == [[1.0, 1.5], [1.5, 2.0], [2.0, 2.5], [2.5, 3.0]]
+
+
+def test_no_window_is_too_short() -> None:
+    with pytest.raises(TooShortError, match="no window fits"):
+        Halves(0, 4).extract(Clip("a"))
+
+
+def test_an_embedding_that_loses_a_window_is_a_bug() -> None:
+    class Loses(Halves):
+        def embed(self, windows: Sequence[Window]) -> list[FloatArray]:
+            return super().embed(windows)[:-1]
+
+    with pytest.raises(ValueError, match="shorter"):
+        Loses(3, 2).extract(Clip("a"))
+
+
+@pytest.fixture
+def required(tmp_path: Path) -> dict[str, dict[str, Any]]:
+    """The options without which an extractor cannot be asked for its identity here."""
+    pd.DataFrame({"clip_id": ["a"], "other": ["a"], "x": [1.0], "y": [2.0], "ok": [1]}).to_csv(
+        tmp_path / "one.csv", index=False
+    )
+    pd.DataFrame({"clip_id": ["a"], "x": [3.0], "y": [2.0]}).to_csv(tmp_path / "two.csv", index=False)
+    for name, content in (("csv", "AU01_r\n1\n"), ("more", "AU01_r\n1\n2\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.csv").write_text(content)
+    return {
+        "slowfast_8x8_r50": {"weights": "random"},
+        "wav2vec2": {"weights": "random"},
+        "table": {"path": tmp_path / "one.csv"},
+    }
+
+
+# For every option another value that changes what comes out. A new extractor or option must enter here.
+CHANGES: dict[str, dict[str, Any]] = {
+    "fake": {"dim": 9, "rows": 4, "seed": 1},
+    "logmel": {"rate": 8000, "n_fft": 512, "hop": 128, "bands": 32, "low": 0.0, "high": 4000.0},
+    "openface": {"csv_dir": "csv", "min_confidence": None},
+    "opensmile": {"feature_set": "ComParE_2016", "level": "lld", "rate": 8000},
+    "slowfast_8x8_r50": {
+        "fps": 25.0, "sampling_rate": 4, "stride": 16, "short_side": 320, "crop": 256, "min_fill": 0.7,
+        "seed": 1,
+    },
+    "table": {
+        "path": "two.csv", "key": "other", "key_pattern": "(.)", "columns": ["x"], "start": "x", "end": "y",
+        "valid": "ok",
+    },
+    "wav2vec2": {"layer": 3, "pool": "max", "chunk": 20.0, "seed": 1},
+}  # fmt: skip
+
+# Options that change no value; `weights` has tests of its own.
+SILENT = {
+    "fake": {"modality", "fault", "on", "trained_on"},
+    "logmel": set(),
+    "openface": {"binary", "timeout"},
+    "opensmile": set(),
+    "slowfast_8x8_r50": {"weights", "trained_on"},
+    "table": {"modality", "trained_on"},
+    "wav2vec2": {"weights", "trained_on"},
+}
+
+
+def make(name: str, required: dict[str, dict[str, Any]], **options: Any) -> Extractor:
+    return EXTRACTORS[name](**{**required.get(name, {}), **options})
+
+
+def keys(value: Any) -> set[str]:
+    if isinstance(value, dict):
+        return {str(k) for k in value}.union(*map(keys, value.values()))
+    return set()
+
+
+@pytest.mark.parametrize("name", list(EXTRACTORS))
+def test_every_option_is_known_to_change_values_or_not(name: str) -> None:
+    options = set(inspect.signature(EXTRACTORS[name]).parameters)
+    assert options == set(CHANGES[name]) | SILENT[name]
+
+
+@pytest.mark.parametrize("name", list(EXTRACTORS))
+def test_identity_is_json_and_repeatable(name: str, required: dict[str, dict[str, Any]]) -> None:
+    identity = make(name, required).identity()
+    assert json.loads(json.dumps(identity, allow_nan=False)).keys() == identity.keys()
+    assert make(name, required).identity() == identity
+
+
+@pytest.mark.parametrize("name", list(EXTRACTORS))
+def test_identity_is_free_of_how_and_where_it_runs(
+    name: str, required: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    extractor = make(name, required)
+    identity = extractor.identity()
+    assert not keys(identity) & {
+        "device",
+        "batch",
+        "batch_size",
+        "workers",
+        "threads",
+        "timeout",
+        "trained_on",
+    }
+    assert str(tmp_path) not in json.dumps(identity)
+    if isinstance(extractor, WindowExtractor):
+        extractor.batch = 17
+        assert extractor.identity() == identity
+
+
+@pytest.mark.parametrize(("name", "option"), [(n, o) for n in CHANGES for o in CHANGES[n]])
+def test_identity_changes_with_every_option_that_changes_values(
+    name: str, option: str, required: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    value = CHANGES[name][option]
+    value = tmp_path / value if option in ("path", "csv_dir") else value
+    changed = make(name, required, **{option: value}).identity()
+    assert changed != make(name, required).identity()
+
+
+@pytest.mark.parametrize("name", list(EXTRACTORS))
+def test_feature_names_are_known_at_once_and_distinct(name: str, required: dict[str, dict[str, Any]]) -> None:
+    extractor = make(name, required)
+    assert extractor.dim == len(extractor.feature_names) == len(set(extractor.feature_names)) > 0
+    assert all(isinstance(n, str) for n in extractor.feature_names)
+
+
+@pytest.mark.parametrize("name", list(EXTRACTORS))
+def test_every_extractor_says_what_it_reads(name: str, required: dict[str, dict[str, Any]]) -> None:
+    extractor = make(name, required)
+    assert extractor.modality in ("video", "audio", "au", "face", "text")
+    assert extractor.trained_on == frozenset()
+    assert EXTRACTORS[name].__doc__
+
+
+@pytest.mark.parametrize("name", [n for n in EXTRACTORS if "trained_on" in SILENT[n]])
+def test_subjects_that_the_weights_have_seen_are_kept(name: str, required: dict[str, dict[str, Any]]) -> None:
+    assert make(name, required, trained_on=["s1", "s2", "s1"]).trained_on == {"s1", "s2"}
+
+
+@pytest.mark.parametrize("name", [n for n in EXTRACTORS if EXTRACTORS[n].reads_media])
+def test_a_clip_without_files_is_a_missing_medium(
+    name: str, required: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MissingMediaError):
+        make(name, required).extract(Clip("a"))

@@ -1,0 +1,48 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline.files import WriteError, publish, publish_json, read_json
+
+
+def test_publish_replaces_and_leaves_no_temporary(tmp_path: Path) -> None:
+    publish(tmp_path / "a", b"old")
+    publish(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_read_only_files_can_still_be_replaced(tmp_path: Path) -> None:
+    publish(tmp_path / "a", b"old", read_only=True)
+    assert (tmp_path / "a").stat().st_mode & 0o222 == 0
+    publish(tmp_path / "a", b"new", read_only=True)
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_full_disk_is_one_readable_error_and_the_old_file_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path / "a", b"old")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WriteError, match=r"cannot write .*a \(3 bytes\): the disk is full"):
+        publish(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "\0"])
+def test_damaged_json_reads_as_absent(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content)
+    assert read_json(tmp_path / "a.json") is None
+    assert read_json(tmp_path / "absent.json") is None
+
+
+def test_json_comes_back(tmp_path: Path) -> None:
+    publish_json(tmp_path / "a.json", {"b": [1, "ü"]})
+    assert read_json(tmp_path / "a.json") == {"b": [1, "ü"]}

@@ -1,0 +1,235 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from lab import CLASSES, Lab
+
+from pipeline import posteriors
+
+
+def metrics(lab: Lab) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((lab.folder / "reports/latest/metrics.json").read_text())
+    return value
+
+
+def rewrite(lab: Lab, head: str, change: Callable[[pd.DataFrame], pd.DataFrame], **about: Any) -> None:
+    """Change a posterior table behind the pipeline's back."""
+    path = lab.folder / "posteriors" / f"{head}.parquet"
+    table = posteriors.read(path)
+    fields = {**vars(table.about), **about}
+    posteriors.write(path, posteriors.PosteriorTable(change(table.rows), posteriors.About(**fields)))
+
+
+@pytest.fixture
+def fused(lab: Lab) -> Lab:
+    lab.all_stages()
+    return lab
+
+
+def test_metrics_have_the_documented_shape(fused: Lab) -> None:
+    found = metrics(fused)
+    assert found["classes"] == list(CLASSES)
+    assert set(found["sources"]) == {"one-log", "two-log"}
+    assert found["flags"] == []
+    assert found["fusion"]["method"] == "logpool"
+    for scores in (*found["sources"].values(), found["fusion"]):
+        assert len(scores["accuracy_folds"]) == 3
+        assert scores["accuracy_mean"] == pytest.approx(np.mean(scores["accuracy_folds"]))
+        assert 0 <= scores["uar"] <= 1
+        assert 0 <= scores["macro_f1"] <= 1
+
+
+def test_two_halves_of_the_truth_fuse_to_more_than_either(fused: Lab) -> None:
+    found = metrics(fused)
+    best = max(s["accuracy_mean"] for s in found["sources"].values())
+    assert found["fusion"]["accuracy_mean"] > best + 0.1
+
+
+def test_metrics_agree_with_the_tables_they_were_made_from(fused: Lab) -> None:
+    table = pd.read_parquet(fused.folder / "reports/latest/fused.parquet")
+    guesses = table[posteriors.columns(CLASSES)].idxmax(axis=1).str[2:]
+    right = guesses == table["clip_id"].str.split("-").str[1]
+    assert (table["label"] == table["clip_id"].str.split("-").str[1]).all()
+    folds = right.groupby(table["outer_fold"]).mean().tolist()
+    assert metrics(fused)["fusion"]["accuracy_folds"] == pytest.approx(folds)
+    recalls = right.groupby(table["label"]).mean()
+    assert metrics(fused)["fusion"]["uar"] == pytest.approx(recalls.mean())
+
+
+def test_latest_points_to_the_newest_of_several_runs(fused: Lab) -> None:
+    first = (fused.folder / "reports/latest").resolve()
+    assert fused.run("fuse") == 0
+    latest = fused.folder / "reports/latest"
+    assert latest.is_symlink()
+    assert not Path(latest.readlink()).is_absolute()
+    assert latest.resolve() != first
+    assert first.is_dir()
+
+
+@pytest.mark.parametrize("method", ["mean", "product", "logpool", "logistic"])
+def test_every_method_runs_from_the_command_line(fused: Lab, method: str) -> None:
+    assert fused.run("fuse", "--set", f"fusion.method={method}") == 0, fused.err
+    assert metrics(fused)["fusion"]["method"] == method
+    assert f"fused by {method}" in fused.out
+
+
+def test_in_sample_stacking_is_flagged_and_the_nested_figure_stands_beside_it(fused: Lab) -> None:
+    nested = metrics(fused)["fusion"]["accuracy_mean"]
+    assert fused.run("fuse", "--report", "--set", "fusion.stacking=in-sample") == 0
+    found = metrics(fused)
+    assert [f for f in found["flags"] if f.startswith("in-sample: ")]
+    assert found["fusion_nested"]["accuracy_mean"] == nested
+    page = (fused.folder / "reports/latest/report.html").read_text()
+    assert '<span class="tag red">in-sample</span>' in page
+    assert "the same fusion, nested" in page
+
+
+def test_cross_fitted_stacking_is_flagged(fused: Lab) -> None:
+    assert fused.run("fuse", "--set", "fusion.stacking=cross-fitted") == 0
+    assert [f for f in metrics(fused)["flags"] if f.startswith("cross-fitted: ")]
+
+
+def test_rules_learn_nothing_so_no_grade_applies(fused: Lab) -> None:
+    assert fused.run("fuse", "--set", "fusion.method=mean", "--set", "fusion.stacking=in-sample") == 0
+    assert metrics(fused)["flags"] == []
+
+
+def test_transductive_and_untrained_sources_are_flagged(lab: Lab, change: Callable[..., None]) -> None:
+    change("heads.two-log.speaker_norm", True)
+    change("features.none", {"modality": "video", "extractor": "fake"})
+    change("heads.none-log", {"features": "none", "head": "logistic"})
+    lab.all_stages()
+    flags = metrics(lab)["flags"]
+    assert [f for f in flags if f.startswith("transductive: ") and "two-log" in f and "one-log" not in f]
+    assert [f for f in flags if f.startswith("untrained: ") and "none-log" in f]
+    page = (lab.folder / "reports/latest/report.html").read_text()
+    assert "transductive" in page
+    assert "untrained" in page
+
+
+def test_a_head_that_was_not_trained_names_the_command(lab: Lab) -> None:
+    assert lab.run("fuse") == 1
+    assert "head 'one-log' was not trained yet; run: python -m pipeline.train_heads" in lab.err
+
+
+def test_a_head_trained_with_other_settings_is_refused(fused: Lab) -> None:
+    assert fused.run("fuse", "--set", "heads.one-log.C=5") == 1
+    assert "head 'one-log' was trained with other settings (C: 1.0 -> 5.0)" in fused.err
+
+
+def test_sources_whose_clips_differ_are_refused_with_the_ids(fused: Lab) -> None:
+    rewrite(fused, "one-log", lambda rows: rows[rows["clip_id"] != "s4-sad-1"])
+    assert fused.run("fuse") == 1
+    assert "'one-log' lacks 1 (s4-sad-1)" in fused.err
+    assert "missing: drop" in fused.err
+
+
+def test_missing_clips_can_be_dropped_and_are_flagged(fused: Lab) -> None:
+    rewrite(fused, "one-log", lambda rows: rows[rows["clip_id"] != "s4-sad-1"])
+    assert fused.run("fuse", "--set", "fusion.missing=drop") == 0
+    assert [f for f in metrics(fused)["flags"] if f.startswith("dropped: 1 clips") and "s4-sad-1" in f]
+    table = pd.read_parquet(fused.folder / "reports/latest/fused.parquet")
+    assert len(table) == 71
+
+
+def test_row_order_and_column_order_of_a_source_do_not_matter(fused: Lab) -> None:
+    before = metrics(fused)["fusion"]
+    turned = ["sad", "angry", "happy"]
+    keys = ["clip_id", "outer_fold", "inner_fold", "split"]
+    rewrite(
+        fused,
+        "two-log",
+        lambda rows: rows.sample(frac=1, random_state=0)[keys + posteriors.columns(turned)],
+        classes=turned,
+    )
+    assert fused.run("fuse") == 0
+    assert metrics(fused)["fusion"]["confusion"] == before["confusion"]
+
+
+def test_sources_whose_classes_differ_are_refused_naming_both(fused: Lab) -> None:
+    renamed = ["angry", "happy", "bored"]
+    rewrite(fused, "two-log", lambda rows: rows.rename(columns={"p:sad": "p:bored"}), classes=renamed)
+    assert fused.run("fuse") == 1
+    assert "source 'two-log' has classes angry, happy, bored; expected angry, happy, sad" in fused.err
+
+
+def test_sources_of_different_folds_are_refused(fused: Lab) -> None:
+    table = posteriors.read(fused.folder / "posteriors/two-log.parquet")
+    swapped = table.about.test_subjects[::-1]
+    rewrite(fused, "two-log", lambda rows: rows, test_subjects=swapped)
+    assert fused.run("fuse") == 1
+    assert "were tested on different folds" in fused.err
+
+
+@pytest.mark.parametrize("split", ["test", "oof"])
+def test_a_row_whose_model_had_seen_its_subject_is_refused(fused: Lab, split: str) -> None:
+    table = posteriors.read(fused.folder / "posteriors/one-log.parquet")
+    inner = -1 if split == "test" else 0
+    row = table.rows[(table.rows["split"] == split) & (table.rows["inner_fold"] == inner)].iloc[0]
+    subject = row["clip_id"].split("-")[0]
+    models = [
+        posteriors.ModelNote(
+            m.outer_fold,
+            m.inner_fold,
+            [*m.seen_subjects, subject]
+            if (m.outer_fold, m.inner_fold) == (row["outer_fold"], inner)
+            else m.seen_subjects,
+        )
+        for m in table.about.models
+    ]
+    rewrite(fused, "one-log", lambda rows: rows, models=models)
+    assert fused.run("fuse") == 1
+    assert f"is a {split} row of fold" in fused.err
+    assert f"had seen subject {subject}" in fused.err
+
+
+def test_posteriors_without_oof_rows_are_refused_with_the_way_out(fused: Lab) -> None:
+    rewrite(fused, "one-log", lambda rows: rows[rows["split"] != "oof"])
+    assert fused.run("fuse") == 1
+    assert "source 'one-log' has no oof rows for fold 0" in fused.err
+    assert "cross-fitted" in fused.err
+    assert fused.run("fuse", "--set", "fusion.stacking=cross-fitted") == 0
+
+
+def test_a_model_that_nothing_is_known_about_is_refused(fused: Lab) -> None:
+    rewrite(fused, "one-log", lambda rows: rows, models=[])
+    assert fused.run("fuse") == 1
+    assert "without its training subjects they cannot be fused honestly" in fused.err
+
+
+def test_posteriors_without_class_names_are_refused(fused: Lab) -> None:
+    path = fused.folder / "posteriors/one-log.parquet"
+    pd.read_parquet(path).to_parquet(path)
+    assert fused.run("fuse") == 1
+    assert "carries no class names" in fused.err
+
+
+def test_in_sample_stacking_trusts_a_head_that_memorises(lab: Lab, change: Callable[..., None]) -> None:
+    """The canary of stacking: a memorised noise source must not hurt the nested fusion."""
+    rng = np.random.default_rng(1)
+    clips = pd.read_csv(lab.folder / "one.csv")["clip_id"]
+    noise = pd.DataFrame(rng.normal(size=(len(clips), 400)), columns=[f"n{i}" for i in range(400)])
+    pd.concat([clips, noise], axis=1).to_csv(lab.folder / "noise.csv", index=False)
+    change("features.noise", {"modality": "au", "extractor": "table", "path": "noise.csv"})
+    change("heads.noise-log", {"features": "noise", "head": "logistic", "C": 100})
+    change("fusion", {"method": "logistic", "sources": ["one-log", "noise-log"]})
+    lab.all_stages()
+    honest = metrics(lab)
+    weak = honest["sources"]["one-log"]["accuracy_mean"]
+    assert honest["fusion"]["accuracy_mean"] >= weak - 0.02
+    lab.run("fuse", "--set", "fusion.stacking=in-sample")
+    assert metrics(lab)["fusion"]["accuracy_mean"] < honest["fusion"]["accuracy_mean"] - 0.05  # it bites
+
+
+def test_permuted_labels_score_at_chance(lab: Lab) -> None:
+    manifest = pd.read_csv(lab.folder / "manifest.csv")
+    rng = np.random.default_rng(3)
+    manifest["emotion"] = rng.permutation(manifest["emotion"].to_numpy())
+    manifest.to_csv(lab.folder / "manifest.csv", index=False)
+    lab.all_stages()
+    # 72 clips at 1/3: 99 % of chance runs stay below 0.48.
+    assert metrics(lab)["fusion"]["accuracy_mean"] < 0.48

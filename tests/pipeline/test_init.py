@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from lab import Lab
+
+from manifests import Manifest
+from pipeline.experiment import load
+
+
+@pytest.fixture
+def clips(lab: Lab) -> Lab:
+    """A folder of real sound files of 5 subjects, with a table."""
+    rng = np.random.default_rng(0)
+    rows = ["file,who,mood"]
+    for who in range(5):
+        for mood in ("gut", "schlecht"):
+            path = lab.folder / "media" / f"p{who}" / f"{mood}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, rng.normal(0, 0.1, 8000 * (1 + who)), 8000)
+            rows.append(f"p{who}/{mood}.wav,p{who},{mood}")
+    (lab.folder / "clips.csv").write_text("\n".join(rows) + "\n")
+    return lab
+
+
+TABLE = ["--corpus", "table", "--table", "clips.csv", "--root", "media", "--out", "work"]
+COLUMNS = ["--path-column", "file", "--subject-column", "who", "--label-column", "mood"]
+
+
+def test_a_table_of_ones_own_becomes_manifest_and_experiment(clips: Lab) -> None:
+    assert clips.run("init", *TABLE, *COLUMNS) == 0, clips.err
+    manifest = Manifest.read_csv(clips.folder / "work/manifest.csv")
+    assert len(manifest) == 10
+    assert manifest.frame["duration"].tolist()[:4] == [1.0, 1.0, 2.0, 2.0]
+    assert manifest.frame["sha256"].str.len().eq(64).all()
+    assert manifest.frame["clip_id"].tolist()[:2] == ["p0-gut", "p0-schlecht"]
+    workspace = load(clips.folder / "work/experiment.yaml")
+    assert workspace.root == clips.folder / "media"
+    assert workspace.classes(manifest) == ["gut", "schlecht"]
+    assert len(workspace.folds(manifest)) == 5
+    assert "next: cd work && python -m pipeline.extract all" in clips.out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (TABLE, "missing column 'subject'"),
+        ([*TABLE, *COLUMNS[:-1], "moood"], "missing column 'moood' (did you mean 'mood'?); name another with --label-column"),
+        (["--corpus", "ravdes", "--root", "media"], "unknown corpus 'ravdes' (did you mean 'ravdess'?)"),
+        (["--corpus", "ravdess", "--root", "media"], "no RAVDESS speech files"),
+        (["--corpus", "ravdess", "--root", "nowhere"], "--root nowhere: no such folder"),
+        (["--corpus", "table", "--root", "media"], "table needs 'table'"),
+        (["--corpus", "ravdess", "--root", "media", "--subject-column", "x"], "ravdess has no option 'subject'"),
+        ([*TABLE, *COLUMNS, "--recipe", "voise"], "unknown recipe 'voise' (did you mean 'voice'?)"),
+        ([*TABLE, *COLUMNS, "--set", "folds.k=9"], "9 folds need at least 9 subjects, the manifest has 5"),
+        ([*TABLE, *COLUMNS, "--set", "heads.x=1"], "heads.x"),
+        ([*TABLE, *COLUMNS, "--recipe", "ravdess-light"], "table needs 'path'"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_readable_message_and_nothing_is_written(
+    clips: Lab, args: list[str], message: str
+) -> None:
+    assert clips.run("init", *args) == 1
+    assert message in clips.err
+    assert not (clips.folder / "work").exists()
+
+
+def test_files_that_differ_are_not_overwritten_unasked(clips: Lab) -> None:
+    assert clips.run("init", *TABLE, *COLUMNS) == 0
+    assert clips.run("init", *TABLE, *COLUMNS) == 0  # the same again is no harm
+    assert clips.run("init", *TABLE, *COLUMNS, "--set", "seed=3") == 1
+    assert "exists and differs; give another --out, or --force" in clips.err
+    assert clips.run("init", *TABLE, *COLUMNS, "--set", "seed=3", "--force") == 0
+    assert yaml.safe_load((clips.folder / "work/experiment.yaml").read_text())["seed"] == 3
+
+
+def test_a_broken_file_is_kept_for_extract_to_name(clips: Lab) -> None:
+    (clips.folder / "media/p1/gut.wav").write_bytes(b"no sound")
+    assert clips.run("init", *TABLE, *COLUMNS) == 0
+    manifest = Manifest.read_csv(clips.folder / "work/manifest.csv")
+    assert manifest.frame["duration"].isna().sum() == 1
+
+
+def test_paths_given_from_here_hold_there(clips: Lab) -> None:
+    (clips.folder / "aus.csv").write_text("clip_id,AU01_r\np0-gut,1\n")
+    args = ["--set", "features={au: {modality: au, extractor: table, path: aus.csv}}", "--set", "heads={}"]
+    assert clips.run("init", *TABLE, *COLUMNS, *args, "--set", "fusion={}") == 0, clips.err
+    workspace = load(clips.folder / "work/experiment.yaml")
+    assert vars(workspace.extractor("au"))["path"] == clips.folder / "aus.csv"
+
+
+def test_the_whole_road_on_ones_own_sound(clips: Lab) -> None:
+    assert clips.run("init", *TABLE, *COLUMNS, "--set", "inner_folds=2") == 0
+    clips.folder = Path(clips.folder / "work")
+    clips.all_stages()
+    assert (clips.folder / "reports/latest/report.html").is_file()
