@@ -1,4 +1,4 @@
-"""Measuring two ways of doing one thing, in turn, in one run: these machines are too noisy for single times."""
+"""Measuring two ways of doing one thing in turn, in one run: single times mean little on a busy machine."""
 
 import json
 import statistics

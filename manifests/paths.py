@@ -20,7 +20,7 @@ def path_problem(value: str, root: Path | None = None) -> str | None:
     try:
         value.encode()
     except UnicodeEncodeError:
-        return "is not valid Unicode; rename the file"
+        return "is not valid Unicode"
     if _CONTROL.search(value):
         return "holds a control character"
     if value.startswith("-"):

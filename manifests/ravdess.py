@@ -13,6 +13,7 @@ import pandas as pd
 
 from manifests.corpus import MEDIA_SUFFIXES, Corpus, Reading
 from manifests.manifest import Manifest, ManifestError
+from manifests.paths import path_problem
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 _MODALITY = {"01": "audio-video", "02": "video-only", "03": "audio-only"}
@@ -48,7 +49,8 @@ class Ravdess(Corpus):
         takes: dict[str, dict[str, str]] = {}
         for path in _media_files(root):
             fields = path.stem.split("-")
-            reason = self._reason_to_skip(path, fields)
+            problem = path_problem(path.relative_to(root).as_posix())
+            reason = f"files whose path {problem}" if problem else self._reason_to_skip(path, fields)
             if reason is None:
                 files = takes.setdefault(path.stem[3:], {})
                 kind = f"{MEDIA_SUFFIXES[path.suffix.lower()]}{fields[0]}"

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pandas as pd
 import pytest
 
+NOTHING_ELSE = ["--set", "heads={}", "--set", "fusion={}"]
 pytestmark = [pytest.mark.realdata, pytest.mark.slow]
 
 
@@ -86,7 +88,7 @@ def test_real_videos_come_out_right_or_as_a_typed_failure(real_data: Path, tmp_p
     )
     code = command(
         tmp_path, "init", "--corpus", "table", "--table", "clips.csv", "--root", "corpus", "--out", ".",
-        "--clip-id-column", "clip_id", "--set", f"features={features}", "--set", "heads={}", "--set", "fusion={}",
+        "--clip-id-column", "clip_id", "--set", f"features={features}", *NOTHING_ELSE,
     )  # fmt: skip
     assert code == 0
     assert command(tmp_path, "extract", "video", "--max-failed", "3") == 2
@@ -99,11 +101,20 @@ def test_real_videos_come_out_right_or_as_a_typed_failure(real_data: Path, tmp_p
 
 
 def test_real_openface_output_is_read(real_data: Path, tmp_path: Path) -> None:
-    (tmp_path / "clips.csv").write_text("clip_id,subject,label\nOpenFace_Test,s0,a\nother,s1,b\n")
-    features = f"{{au: {{modality: au, extractor: openface, csv_dir: {real_data / 'edge_videos'}}}}}"
+    rows = [f"{name},s{i},{'ab'[i % 2]}" for i, name in enumerate(["OpenFace_Test", "x", "y", "z"])]
+    (tmp_path / "clips.csv").write_text("\n".join(["clip_id,subject,label", *rows]) + "\n")
+    spec = f"{{modality: au, extractor: openface, csv_dir: {real_data / 'edge_videos'}}}"
     code = command(
         tmp_path, "init", "--corpus", "table", "--table", "clips.csv", "--root", ".", "--out", ".",
-        "--clip-id-column", "clip_id", "--set", "folds={by: subject, k: 2, seed: 0}", "--set", "inner_folds=2",
-        "--set", f"features={features}", "--set", "heads={}", "--set", "fusion={}",
+        "--clip-id-column", "clip_id", "--set", "folds.k=2", "--set", "inner_folds=2",
+        "--set", f"features={{au: {spec}}}", *NOTHING_ELSE,
     )  # fmt: skip
-    assert code == 1  # two subjects leave one to train on, which no inner fold can split
+    assert code == 0
+    assert command(tmp_path, "extract", "au", "--max-failed", "3") == 2
+    (failures,) = [pd.read_csv(p) for p in tmp_path.glob("features/*/*/failures.csv")]
+    assert set(failures["type"]) == {"MissingMediaError"}
+    (shard,) = tmp_path.glob("features/*/*/shard-*.h5")
+    with h5py.File(shard) as file:
+        assert file["values"].shape == (100, 35)
+        assert file["feature_names"][0] == b"AU01_r"
+        assert file["valid"][:].any()

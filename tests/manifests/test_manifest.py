@@ -448,15 +448,6 @@ def test_csv_round_trip_gives_an_equal_table(manifest: Manifest, tmp_path: Path)
     assert path.read_bytes() == written
 
 
-def test_file_name_that_is_no_utf8_is_refused_or_survives_the_round_trip(tmp_path: Path) -> None:
-    try:
-        manifest = Manifest(table({"video": "\udcff/x.mp4"}), root=tmp_path)
-    except ManifestError:
-        return
-    manifest.write_csv(tmp_path / "out.csv")
-    pd.testing.assert_frame_equal(Manifest.read_csv(tmp_path / "out.csv").frame, manifest.frame)
-
-
 # Hashes
 
 

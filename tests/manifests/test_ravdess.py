@@ -280,3 +280,13 @@ def test_published_folds_of_the_real_clips_have_their_sizes(real: Reading) -> No
     assert real.folds == "mmer"
     held = [int(subjects.isin(fold.test).sum()) for fold in make_folds("mmer", real.manifest)]
     assert held == [300, 300, 300, 300, 240]
+
+
+def test_a_path_that_is_no_unicode_is_left_out_and_counted(tmp_path: Path) -> None:
+    for folder in (b"plain", b"odd\xff"):
+        odd = tmp_path / os.fsdecode(folder)
+        odd.mkdir()
+        (odd / f"03-01-05-01-01-01-{16 if folder == b'plain' else 17}.wav").touch()
+    reading = Ravdess().read(tmp_path)
+    assert len(reading.manifest) == 1
+    assert reading.notes == ["left out files whose path is not valid Unicode: 1"]

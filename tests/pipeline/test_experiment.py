@@ -18,7 +18,7 @@ def test_no_experiment_says_how_to_make_one(tmp_path: Path) -> None:
     [
         ("hedas", {}, r"unknown key 'hedas' \(did you mean 'heads'\?\)"),
         ("fusion.metod", "mean", r"fusion: logpool has no option 'metod'"),
-        ("features.one.extractor", "opensmil", r"features\.one: unknown extractor 'opensmil' .*'opensmile'\?"),
+        ("features.one.extractor", "opensmil", r"features\.one: unknown extractor .*'opensmile'\?"),
         ("features.one.pathh", "x", r"features\.one: table has no option 'pathh' \(did you mean 'path'\?\)"),
         ("heads.one-log.head", "logistics", r"heads\.one-log: unknown head 'logistics' .*'logistic'\?"),
         ("heads.one-log.CC", 3, r"heads\.one-log: logistic has no option 'CC'"),

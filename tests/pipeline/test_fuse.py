@@ -216,7 +216,7 @@ def test_in_sample_stacking_trusts_a_head_that_memorises(lab: Lab, change: Calla
     pd.concat([clips, noise], axis=1).to_csv(lab.folder / "noise.csv", index=False)
     change("features.noise", {"modality": "au", "extractor": "table", "path": "noise.csv"})
     change("heads.noise-log", {"features": "noise", "head": "logistic", "C": 100})
-    change("fusion", {"method": "logistic", "sources": ["one-log", "noise-log"]})
+    change("fusion", {"method": "logpool", "prior": 0.01, "sources": ["one-log", "noise-log"]})
     lab.all_stages()
     honest = metrics(lab)
     weak = honest["sources"]["one-log"]["accuracy_mean"]
