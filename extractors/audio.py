@@ -11,9 +11,12 @@ import soxr
 from numpy.typing import NDArray
 
 from extractors.contract import DecodeError, MissingMediaError, TooShortError
-from extractors.media import open_media, origin, refuse_cut_stream
+from extractors.media import open_media, origin, refuse_cut_stream, stated_end
 
 DECODER = f"soundfile-{soundfile.__version__} soxr-{soxr.__version__} pyav-{av.__version__}"
+_ROUNDING = 1e-6
+_SHORTEST_GAP = 0.05  # seconds; less is rounding of time stamps
+_LONGEST_GAP = 600.0  # seconds; more is a damaged time stamp
 _SOUNDFILE = {".wav", ".flac", ".ogg", ".aiff", ".aif"}
 
 
@@ -67,35 +70,37 @@ def read_waveform(path: Path, rate: int, *, start: float | None = None, end: flo
 def _read_sound_file(path: Path) -> tuple[NDArray[np.float32], int, float]:
     try:
         with soundfile.SoundFile(path) as file:
-            stated = file.frames
+            stated = file.frames / file.samplerate
             samples = file.read(dtype="float32", always_2d=True)
             rate = int(file.samplerate)
-            frame_bytes = file.channels * _SUBTYPE_BYTES.get(file.subtype, 0)
     except soundfile.LibsndfileError as error:
         raise DecodeError(f"{path.name}: {error.error_string}") from error
-    if path.suffix.lower() == ".wav" and frame_bytes:
-        stated = max(stated, _wav_data_bytes(path) // frame_bytes)
-    if len(samples) < stated:
-        raise DecodeError(
-            f"{path.name}: sound stops after {len(samples) / rate:.2f} s of {stated / rate:.2f} s"
-        )
+    if path.suffix.lower() == ".wav":
+        stated = max(stated, _wav_seconds(path))
+    if len(samples) / rate < stated - _ROUNDING:
+        raise DecodeError(f"{path.name}: sound stops after {len(samples) / rate:.2f} s of {stated:.2f} s")
     return samples.mean(axis=1), rate, 0.0
 
 
-_SUBTYPE_BYTES = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
+def _wav_seconds(path: Path) -> float:
+    """Return how long a WAV header says the sound is; libsndfile corrects it silently when cut short.
 
-
-def _wav_data_bytes(path: Path) -> int:
-    """Return the size that a WAV header promises; libsndfile corrects it silently when cut short."""
+    Less one block: the last one of a compressed WAV may be padded.
+    """
+    rate = block = 0
     with path.open("rb") as file:
         if file.read(12)[:4] != b"RIFF":
-            return 0
+            return 0.0
         while len(header := file.read(8)) == 8:
             name, size = struct.unpack("<4sI", header)
             if name == b"data":
-                return 0 if size >= 0xFFFFFF00 else size  # streamed files promise nothing
-            file.seek(size + size % 2, 1)
-    return 0
+                streamed = size >= 0xFFFFFF00  # written before its length was known
+                return 0.0 if streamed or not rate else (size - block) / rate
+            chunk = file.read(min(size + size % 2, 64))
+            if name == b"fmt " and len(chunk) >= 14:
+                rate, block = struct.unpack_from("<IH", chunk, 8)  # bytes per second, and per block
+            file.seek(size + size % 2 - len(chunk), 1)
+    return 0.0
 
 
 def _read_stream(path: Path) -> tuple[NDArray[np.float32], int, float]:
@@ -104,17 +109,28 @@ def _read_stream(path: Path) -> tuple[NDArray[np.float32], int, float]:
         if not container.streams.audio:
             raise MissingMediaError(f"{path.name}: no sound stream")
         stream = container.streams.audio[0]
-        stated = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
-        zero = origin(container)
+        ends = stated_end(container, stream)
+        zero, rate = origin(container), int(stream.rate)
         to_float = av.AudioResampler(format="fltp")
-        begin, pieces = None, []
+        begin, held = 0.0, 0
+        pieces: list[NDArray[np.float32]] = []
         for frame in container.decode(stream):
-            if begin is None:
-                begin = 0.0 if frame.time is None else frame.time - zero
-            pieces += [f.to_ndarray().mean(axis=0) for f in to_float.resample(frame)]
-        rate = int(stream.rate)
+            time = begin + held / rate if frame.time is None else frame.time - zero
+            begin = begin if pieces else time
+            gap = time - begin - held / rate
+            if gap > _LONGEST_GAP:
+                raise DecodeError(f"{path.name}: a gap of {gap:.0f} s in the sound")
+            if gap > _SHORTEST_GAP:  # missing sound is silence, or all that follows would be early
+                pieces.append(np.zeros(round(gap * rate), np.float32))
+                held += len(pieces[-1])
+            try:
+                decoded = [f.to_ndarray().mean(axis=0) for f in to_float.resample(frame)]
+            except ValueError as error:
+                raise DecodeError(f"{path.name}: the sound changes its format midway ({error})") from error
+            pieces += decoded
+            held += sum(map(len, decoded))
     if not pieces:
         raise DecodeError(f"{path.name}: no sound could be decoded")
     samples = np.concatenate(pieces).astype(np.float32, copy=False)
-    refuse_cut_stream(path, "sound", len(samples) / rate, stated)
-    return samples, rate, begin or 0.0
+    refuse_cut_stream(path, "sound", begin + len(samples) / rate, ends)
+    return samples, rate, begin

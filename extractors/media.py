@@ -1,12 +1,14 @@
 """Opening media files that strangers made."""
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.stream import Stream
 
 from extractors.contract import DecodeError
 
@@ -17,6 +19,8 @@ _FORMATS = (
     "wav,flac,ogg,mp3,aac,aiff,w64,caf,amr"
 )
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+
+_CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 
 # A stream that ends this much before the time its own header states was cut short.
 _MISSING_SECONDS = 0.5
@@ -35,7 +39,7 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     if path.stat().st_size == 0:
         raise DecodeError(f"{path.name}: the file is empty")
     try:
-        with av.open(str(path), options=dict(_OPTIONS)) as container:
+        with av.open(str(path), options=dict(_OPTIONS), metadata_errors="replace") as container:
             yield container
     except av.error.FFmpegError as error:
         # FFmpeg says "invalid argument" where the content is of a format outside the list above.
@@ -48,14 +52,27 @@ def origin(container: InputContainer) -> float:
     return (container.start_time or 0) / av.time_base
 
 
+def stated_end(container: InputContainer, stream: Stream) -> float | None:
+    """Return when a stream ends by its own header, in seconds on the container's clock; None if unsaid."""
+    if stream.duration is not None and stream.time_base is not None:
+        begin = stream.start_time or 0
+        return float((begin + stream.duration) * stream.time_base) - origin(container)
+    if match := _CLOCK.match(stream.metadata.get("DURATION", "")):  # how Matroska says it
+        hours, minutes, seconds = match.groups()
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - origin(container)
+    if len(container.streams) == 1 and container.duration:
+        return container.duration / av.time_base
+    return None
+
+
 def refuse_cut_stream(path: Path, kind: str, decoded: float, stated: float | None) -> None:
     """Refuse a stream that ends well before its header says.
 
     Args:
         path: The file, for the message.
         kind: "video" or "sound".
-        decoded: Seconds that could be decoded.
-        stated: Seconds that the stream's header promises, or None when it says nothing.
+        decoded: When the decoded part ends, in seconds.
+        stated: When the stream ends by its header, or None when that says nothing.
 
     Raises:
         DecodeError: If more than half a second and a tenth of the stream are missing.

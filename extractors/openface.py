@@ -5,7 +5,9 @@ files, made anywhere, are read as they are.
 """
 
 import hashlib
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from functools import cached_property
@@ -16,9 +18,17 @@ import numpy as np
 import pandas as pd
 
 from affectstack import AffectstackError
-from extractors.contract import Clip, ClipError, DecodeError, Extractor, Features, MissingMediaError
+from extractors.contract import (
+    Clip,
+    ClipError,
+    DecodeError,
+    Extractor,
+    Features,
+    MissingMediaError,
+    TooShortError,
+)
 from extractors.registry import EXTRACTORS
-from extractors.weights import WeightsError
+from extractors.weights import WeightsError, sha256
 
 _INTENSITIES = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45)
 _PRESENCES = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 28, 45)
@@ -67,12 +77,14 @@ class OpenFace(Extractor):
     def identity(self) -> dict[str, Any]:
         """Where the values come from, and the confidence that makes a row valid."""
         if self.csv_dir is None:
-            source = {"openface": "binary, dynamic"}
+            program = shutil.which(self.binary)
+            found = sha256(Path(program)) if program else "absent"
+            source = {"openface": "binary, dynamic", "binary_sha256": found}
         else:
             listing = hashlib.sha256()
             for path in sorted(self._files.values()):
                 name = path.relative_to(self.csv_dir).as_posix()
-                listing.update(f"{name}\0{path.stat().st_size}\n".encode())
+                listing.update(f"{name}\0{sha256(path)}\n".encode())
             source = {"openface": "csv", "files_sha256": listing.hexdigest()}
         return {**source, "min_confidence": self.min_confidence}
 
@@ -95,13 +107,13 @@ class OpenFace(Extractor):
     def extract(self, clip: Clip) -> Features:
         """Read the clip's CSV file, or make it."""
         if self.csv_dir is None:
-            return self._run(clip.need_video())
+            return self._run(clip)
         path = next((self._files[n] for n in clip.names if n in self._files), None)
         if path is None:
             raise MissingMediaError(
                 f"no {' or '.join(f'{n}.csv' for n in clip.names)} in {self.csv_dir.name}"
             )
-        return self._read(path)
+        return self._read(path, clip)
 
     @cached_property
     def _files(self) -> dict[str, Path]:
@@ -115,24 +127,41 @@ class OpenFace(Extractor):
             files[path.stem] = path
         return files
 
-    def _run(self, video: Path) -> Features:
+    def _run(self, clip: Clip) -> Features:
+        video = clip.need_video()
         with tempfile.TemporaryDirectory(prefix="openface-") as folder:
             command = [self.binary, "-f", str(video), "-out_dir", folder, "-of", "clip", "-aus", "-q"]
-            try:
-                done = subprocess.run(  # noqa: S603  # no shell; the path is absolute
-                    command, capture_output=True, text=True, timeout=self.timeout, check=False
-                )
-            except subprocess.TimeoutExpired as error:
-                raise OpenFaceError(f"took longer than {self.timeout:g} s on {video.name}") from error
-            except OSError as error:
-                raise WeightsError(f"openface: cannot run {self.binary} ({error.strerror})") from error
+            code, output = self._call(command, video.name)
             written = Path(folder, "clip.csv")
-            if done.returncode != 0 or not written.is_file():
-                last = (done.stderr or done.stdout).strip().splitlines()[-1:] or ["no output"]
-                raise OpenFaceError(f"exit code {done.returncode} on {video.name}: {last[0][:200]}")
-            return self._read(written)
+            if code != 0 or not written.is_file():
+                last = output.strip().splitlines()[-1:] or ["no output"]
+                raise OpenFaceError(f"exit code {code} on {video.name}: {last[0][:200]}")
+            return self._read(written, clip)
 
-    def _read(self, path: Path) -> Features:
+    def _call(self, command: list[str], name: str) -> tuple[int, str]:
+        """Run the program in a session of its own, so that a time-out ends whatever it started."""
+        try:
+            process = subprocess.Popen(  # noqa: S603  # no shell; the path is absolute
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise WeightsError(f"openface: cannot run {self.binary} ({error.strerror})") from error
+        try:
+            output, _ = process.communicate(timeout=self.timeout)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise OpenFaceError(f"took longer than {self.timeout:g} s on {name}") from error
+            raise
+        return process.returncode, output
+
+    def _read(self, path: Path, clip: Clip) -> Features:
         """Read a CSV file as OpenFace writes it, with or without blanks in its header."""
         try:
             frame = pd.read_csv(path, skipinitialspace=True)
@@ -157,4 +186,8 @@ class OpenFace(Extractor):
         valid = np.ones(len(frame), dtype=np.bool_)
         if self.min_confidence is not None:
             valid = (sure[:, 0] > 0) & (sure[:, 1] >= self.min_confidence)
-        return Features(values, intervals, valid)
+        begin, end = clip.start or 0.0, np.inf if clip.end is None else clip.end
+        inside = (times >= begin - 1e-6) & (times < end - 1e-6)
+        if not inside.any():
+            raise TooShortError(f"{path.name}: no frame lies between {begin:g} s and {end:g} s")
+        return Features(values[inside], intervals[inside], valid[inside])

@@ -6,7 +6,8 @@ package registry; `torchvision.ops.RoIAlign` is the same operator.
 
 import importlib.util
 import sys
-from types import ModuleType
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from typing import Any
 
 
@@ -21,7 +22,7 @@ def provide_roi_align() -> None:
     ) -> RoIAlign:
         return RoIAlign(output_size, spatial_scale, sampling_ratio, aligned=aligned)
 
-    package, layers = ModuleType("detectron2"), ModuleType("detectron2.layers")
+    package, layers = (module_from_spec(ModuleSpec(n, None)) for n in ("detectron2", "detectron2.layers"))
     package.__doc__ = layers.__doc__ = "Stand-in made by affectstack: ROIAlign from torchvision."
     vars(layers)["ROIAlign"] = roi_align
     vars(package)["layers"] = layers

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from affectstack import AffectstackError
-from extractors.contract import Clip, FloatArray, Window, WindowExtractor
+from extractors.contract import Clip, FloatArray, TooShortError, Window, WindowExtractor
 from extractors.registry import EXTRACTORS
 from extractors.roi_align import provide_roi_align
 from extractors.video import DECODER, sample_frames
@@ -128,6 +128,8 @@ class SlowFast8x8R50(WindowExtractor):
             held.append(self._centre(frame.image))
             if seen >= self.frames and (seen - self.frames) % hop == 0:
                 yield self._window(held, begin + (seen - self.frames) * self.step)
+        if not held:
+            raise TooShortError(f"no frame lies between {clip.start or 0:g} s and {clip.end or 0:g} s")
         if len(held) < self.frames:
             real = len(held)
             held.extend([held[-1]] * (self.frames - real))

@@ -16,6 +16,8 @@ from extractors.contract import BadFeaturesError, Clip, Extractor, Features, Mis
 from extractors.registry import EXTRACTORS
 from extractors.weights import sha256
 
+_EMPTY = ["", "NA", "N/A", "NaN", "nan", "null", "None"]
+
 
 class TableError(AffectstackError):
     """A feature table that cannot be used for any clip."""
@@ -57,6 +59,8 @@ class FeatureTable(Extractor):
         valid: str | None = None,
         trained_on: Sequence[str] = (),
     ) -> None:
+        if (start is None) != (end is None):
+            raise TableError(f"features table {path.name}: name both `start` and `end`, or neither")
         self.path = path
         self.modality = modality  # type: ignore[misc]  # the one extractor whose modality is data
         self.key = key
@@ -93,14 +97,23 @@ class FeatureTable(Extractor):
             raise BadFeaturesError(f"{self.path.name}: column {self._names[column]!r} is empty in row {row}")
         valid = np.ones(len(rows), dtype=np.bool_)
         if self.valid is not None:
-            valid = pd.to_numeric(self._frame[self.valid]).to_numpy()[rows] > 0
+            valid = self._numbers([self.valid])[rows, 0] > 0
         return Features(values, self._intervals(rows, clip), valid)
 
     def _intervals(self, rows: NDArray[np.int64], clip: Clip) -> NDArray[np.float64]:
         if self.start is None or self.end is None:
             edges = np.linspace(clip.start or 0.0, clip.end or clip.start or 0.0, len(rows) + 1)
             return np.column_stack([edges[:-1], edges[1:]])
-        return self._frame[[self.start, self.end]].to_numpy(dtype=np.float64)[rows]
+        return self._numbers([self.start, self.end])[rows]
+
+    def _numbers(self, columns: list[str]) -> NDArray[np.float64]:
+        try:
+            return self._frame[columns].to_numpy(dtype=np.float64)
+        except ValueError as error:
+            names = " or ".join(map(repr, columns))
+            raise TableError(
+                f"features table {self.path.name}: column {names} holds a word ({error})"
+            ) from error
 
     def _need_file(self) -> None:
         if not self.path.is_file():
@@ -115,7 +128,14 @@ class FeatureTable(Extractor):
             else:
                 with self.path.open(encoding="utf-8-sig") as file:
                     separator = max(",;\t", key=file.readline().count)
-                frame = pd.read_csv(self.path, sep=separator, encoding="utf-8-sig", skipinitialspace=True)
+                options: Any = {"sep": separator, "encoding": "utf-8-sig", "skipinitialspace": True}
+                names = pd.read_csv(self.path, nrows=0, index_col=False, **options).columns
+                # Keys are names: 007 and NA must stay what they are.
+                empty = {name: _EMPTY for name in names if name.strip() != self.key}
+                text = {name: str for name in names if name.strip() == self.key}
+                frame = pd.read_csv(
+                    self.path, index_col=False, dtype=text, na_values=empty, keep_default_na=False, **options
+                )
         except (ValueError, OSError) as error:
             raise TableError(f"features table {self.path}: not readable ({error})") from error
         frame.columns = [str(c).strip() for c in frame.columns]
@@ -130,7 +150,7 @@ class FeatureTable(Extractor):
     @cached_property
     def _names(self) -> list[str]:
         if self.columns is not None:
-            return [name for wanted in self.columns for name in self._matching(wanted)]
+            return list(dict.fromkeys(name for wanted in self.columns for name in self._matching(wanted)))
         apart = {self.key, self.start, self.end, self.valid}
         numeric = self._frame.select_dtypes("number").columns
         names = [str(c) for c in numeric if c not in apart]
@@ -139,6 +159,8 @@ class FeatureTable(Extractor):
         return names
 
     def _matching(self, wanted: str) -> list[str]:
+        if wanted in self._frame:
+            return [wanted]
         found = [c for c in self._frame.columns if fnmatchcase(c, wanted)]
         if not found:
             raise TableError(

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 from extractors.contract import DecodeError, MissingMediaError
-from extractors.media import open_media, origin, refuse_cut_stream
+from extractors.media import open_media, origin, refuse_cut_stream, stated_end
 
 DECODER = f"pyav-{av.__version__}"
 _TOLERANCE = 1e-6
+_INDEXED = ("mov", "matroska")
+_LONGEST_GAP = 600.0  # seconds; more is a damaged time stamp, which would ask for frames without end
 
 
 @dataclass(frozen=True)
@@ -76,30 +80,46 @@ def sample_frames(
 
 
 def _frames(path: Path, start: float | None) -> Iterator[tuple[av.VideoFrame, float, float]]:
-    """Yield each frame with its time and how long it is shown, both in seconds."""
+    """Yield each frame with its time and how long it is shown, both in seconds.
+
+    With a `start`, frames long before it may be left out, but never the one that is shown then.
+    """
+    if start:
+        with open_media(path) as container:
+            # Without an index FFmpeg lands near the time that was asked for, and may number frames anew.
+            if container.format.name.split(",")[0] in _INDEXED:
+                container.seek(round(start * av.time_base) + (container.start_time or 0), backward=True)
+                frames = _decoded(path, container)
+                first = next(frames, None)
+                # It may land behind that time all the same; then the file is decoded from its beginning.
+                if first is not None and first[1] <= start + _TOLERANCE:
+                    yield first
+                    yield from frames
+                    return
     with open_media(path) as container:
-        if not container.streams.video:
-            raise MissingMediaError(f"{path.name}: no video stream")
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        zero = origin(container)
-        rate = stream.average_rate or stream.guessed_rate
-        usual = float(1 / rate) if rate else 0.04
-        stated = None
-        if stream.duration is not None and stream.time_base is not None:
-            stated = float(stream.duration * stream.time_base)
-        if start:
-            container.seek(round((start + zero) * av.time_base), backward=True)
-        first, time = None, -usual
-        for frame in container.decode(stream):
-            time = time + usual if frame.time is None else frame.time - zero
-            length = (
-                float(frame.duration * stream.time_base) if frame.duration and stream.time_base else usual
-            )
-            first = time if first is None else first
-            yield frame, time, length
-        if first is not None and not start:
-            refuse_cut_stream(path, "video", time + usual - first, stated)
+        yield from _decoded(path, container)
+
+
+def _decoded(path: Path, container: InputContainer) -> Iterator[tuple[av.VideoFrame, float, float]]:
+    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not pictures:
+        raise MissingMediaError(f"{path.name}: no video stream")
+    stream = pictures[0]
+    stream.thread_type = "AUTO"
+    zero = origin(container)
+    rate = stream.average_rate or stream.guessed_rate
+    usual = float(1 / rate) if rate else 0.04
+    time, length = None, usual
+    for frame in container.decode(stream):
+        before = time
+        guess = 0.0 if before is None else before + usual
+        time = guess if frame.time is None else frame.time - zero
+        if before is not None and time - before > _LONGEST_GAP:
+            raise DecodeError(f"{path.name}: a gap of {time - before:.0f} s between two frames")
+        length = float(frame.duration * stream.time_base) if frame.duration and stream.time_base else usual
+        yield frame, time, length
+    if time is not None:
+        refuse_cut_stream(path, "video", time + usual, stated_end(container, stream))
 
 
 def _rgb(frame: av.VideoFrame, short_side: int | None) -> NDArray[np.uint8]:

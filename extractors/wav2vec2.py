@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pickle import UnpicklingError  # only to catch it
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from affectstack import AffectstackError
 from extractors.audio import DECODER, read_waveform
 from extractors.contract import Clip, FloatArray, TooShortError, Window, WindowExtractor
 from extractors.registry import EXTRACTORS
-from extractors.weights import Weights, card, resolve
+from extractors.weights import Weights, WeightsError, card, resolve
 
 if TYPE_CHECKING:
     from transformers import Wav2Vec2Config, Wav2Vec2Model
@@ -80,15 +82,10 @@ class Wav2Vec2(WindowExtractor):
         """The network's configuration; read without its weights."""
         from transformers import Wav2Vec2Config
 
-        weights = self._resolved()
-        if weights.random:
-            return Wav2Vec2Config(**_XLSR_53)
-        config = self._from_pretrained(Wav2Vec2Config)
-        if (
-            not -config.num_hidden_layers - 1
-            <= (0 if self.layer == "conv" else self.layer)
-            <= (config.num_hidden_layers)
-        ):
+        random = self._resolved().random
+        config = Wav2Vec2Config(**_XLSR_53) if random else self._from_pretrained(Wav2Vec2Config)
+        layers = config.num_hidden_layers
+        if self.layer != "conv" and not -layers - 1 <= self.layer <= layers:
             raise AffectstackError(
                 f"wav2vec2: layer {self.layer}; this network has 0 to {config.num_hidden_layers}, and -1"
             )
@@ -140,7 +137,16 @@ class Wav2Vec2(WindowExtractor):
                 torch.manual_seed(self.seed)
                 model = Wav2Vec2Model(self.config)
         else:
-            model = self._from_pretrained(Wav2Vec2Model)
+            model, info = self._from_pretrained(Wav2Vec2Model, output_loading_info=True)
+            # Only training masks frames with this one; every other parameter must come from the file.
+            lacking = sorted(
+                {*info["missing_keys"], *map(str, info["mismatched_keys"])} - {"masked_spec_embed"}
+            )
+            if lacking:
+                raise WeightsError(
+                    f"{self._source()['pretrained_model_name_or_path']}: does not fill wav2vec2: "
+                    f"{len(lacking)} parameters are missing or of another shape ({', '.join(lacking[:3])})"
+                )
         model = model.eval().requires_grad_(False)
         self._model = model.cuda() if torch.cuda.is_available() else model
 
@@ -170,7 +176,12 @@ class Wav2Vec2(WindowExtractor):
             mask[i, : len(piece)] = 1
         masked = {} if self.config.feat_extract_norm == "group" else {"attention_mask": mask.to(model.device)}
         out = model(batch.to(model.device), output_hidden_states=self.layer != "conv", **masked)
-        states = out.extract_features if self.layer == "conv" else out.hidden_states[self.layer]
+        if self.layer == "conv":
+            states = out.extract_features
+        elif self.layer in (-1, self.config.num_hidden_layers):
+            states = out.last_hidden_state  # the only one behind the closing layer norm
+        else:
+            states = out.hidden_states[self.layer]
         frames = [self._frames(len(p)) for p in pieces]
         return [self._pooled(s[:t].float().cpu().numpy()) for s, t in zip(states, frames, strict=True)]
 
@@ -201,12 +212,11 @@ class Wav2Vec2(WindowExtractor):
     def _normalises(self) -> bool:
         from transformers import Wav2Vec2FeatureExtractor
 
-        if self._resolved().random:
-            return True
-        try:
-            return bool(Wav2Vec2FeatureExtractor.from_pretrained(**self._source()).do_normalize)
-        except OSError:  # no preprocessor_config.json: the library's own default
-            return True
+        weights = self._resolved()
+        here = weights.path is None or (weights.path / "preprocessor_config.json").is_file()
+        if weights.random or not here:
+            return True  # the library's own default
+        return bool(self._from_pretrained(Wav2Vec2FeatureExtractor).do_normalize)
 
     def _normalise(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         if not self._normalises:
@@ -223,11 +233,14 @@ class Wav2Vec2(WindowExtractor):
             return {"pretrained_model_name_or_path": str(weights.path), "local_files_only": True}
         return {"pretrained_model_name_or_path": weights.hub, "revision": weights.revision}
 
-    def _from_pretrained(self, kind: Any) -> Any:
+    def _from_pretrained(self, kind: Any, **options: Any) -> Any:
+        from transformers.utils import logging
+
         source = self._source()
+        logging.disable_progress_bar()
         try:
-            loaded = kind.from_pretrained(**source)
-        except (OSError, ValueError) as error:
+            loaded = kind.from_pretrained(**source, **options)
+        except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
             reason = " ".join(str(error).split())[:160]
             where = source["pretrained_model_name_or_path"]
             raise card("wav2vec2").missing(f"cannot load {where} ({reason})") from error

@@ -102,10 +102,7 @@ def resolve(spec: str | None, card: Card) -> Weights:
     if card.hub and match and path.suffix not in (".pyth", ".pt", ".safetensors"):
         revision = match["revision"] or (card.revision if match["id"] == card.hub else "")
         if not revision:
-            raise WeightsError(
-                f"weights of {card.name}: {spec!r} is neither a file nor a pinned hub id; "
-                "write org/name@revision, so that the values cannot change under you"
-            )
+            raise card.missing(f"{spec} does not exist and is no pinned hub id (org/name@revision)")
         return Weights(hub=match["id"], revision=revision)
     raise card.missing(f"{spec} does not exist")
 
@@ -125,7 +122,7 @@ def load_state_dict(path: Path) -> "dict[str, Tensor]":
         from safetensors.torch import load_file
 
         try:
-            return load_file(path)
+            return _finite(path, load_file(path))
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
     if path.suffix not in (".pyth", ".pt", ".pth", ".bin"):
@@ -144,7 +141,14 @@ def load_state_dict(path: Path) -> "dict[str, Tensor]":
             loaded = loaded[key]
     if not isinstance(loaded, dict) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
         raise WeightsError(f"{path}: holds no state dict; expected tensors by parameter name")
-    return loaded
+    return _finite(path, loaded)
+
+
+def _finite(path: Path, state: "dict[str, Tensor]") -> "dict[str, Tensor]":
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise WeightsError(f"{path}: parameter {name} holds NaN or infinity")
+    return state
 
 
 @cache

@@ -153,20 +153,21 @@ def test_an_mp3_that_was_cut_short_is_refused(tmp_path: Path) -> None:
         read_waveform(path, RATE)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="audio: only WAV of plain PCM is held against what its header promises"
-)
+# What their headers promise is not read yet; the sha256 of the manifest tells a file that was cut later.
+UNSTATED = pytest.mark.xfail(strict=True, reason="audio.py reads the promised length of RIFF and FLAC alone")
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
         ("a.wav", {"subtype": "ULAW"}),
         ("a.wav", {"subtype": "ALAW"}),
         ("a.wav", {"subtype": "IMA_ADPCM"}),
-        ("a.wav", {"format": "RF64"}),
-        ("a.aiff", {}),
-        ("a.w64", {}),
-        ("a.caf", {}),
-        ("a.ogg", {}),
+        pytest.param("a.wav", {"format": "RF64"}, marks=UNSTATED),
+        pytest.param("a.aiff", {}, marks=UNSTATED),
+        pytest.param("a.w64", {}, marks=UNSTATED),
+        pytest.param("a.caf", {}, marks=UNSTATED),
+        pytest.param("a.ogg", {}, marks=UNSTATED),
     ],
 )
 def test_other_sound_that_was_cut_short_is_refused(
@@ -177,9 +178,6 @@ def test_other_sound_that_was_cut_short_is_refused(
         read_waveform(path, RATE)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="audio._read_stream: Matroska states its duration in the container alone"
-)
 def test_the_sound_of_a_matroska_file_that_was_cut_short_is_refused(tmp_path: Path) -> None:
     path = cut(write_clip(tmp_path / "clip.mkv", sound=[(0, tone(5, RATE))]), 0.5)
     with pytest.raises(DecodeError, match="stops after"):
@@ -253,7 +251,6 @@ def test_a_video_without_sound_says_so(tmp_path: Path) -> None:
         read_waveform(write_clip(tmp_path / "clip.mp4", 5), RATE)
 
 
-@pytest.mark.xfail(strict=True, reason="audio._read_stream: joins the pieces whatever their times")
 def test_a_gap_in_the_sound_moves_nothing(tmp_path: Path) -> None:
     low, high = tone(0.5, RATE, hz=300), tone(0.5, RATE, hz=3000)
     path = write_clip(tmp_path / "clip.mkv", 50, sound=[(0, low), (1.5, high)], sound_codec="flac")

@@ -261,7 +261,8 @@ def test_identity_changes_with_every_option_that_changes_values(
 ) -> None:
     value = CHANGES[name][option]
     value = tmp_path / value if option in ("path", "csv_dir") else value
-    changed = make(name, required, **{option: value}).identity()
+    partner = {"start": {"end": "y"}, "end": {"start": "x"}} if name == "table" else {}
+    changed = make(name, required, **{option: value, **partner.get(option, {})}).identity()
     assert changed != make(name, required).identity()
 
 

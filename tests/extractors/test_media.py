@@ -162,7 +162,6 @@ def test_a_stream_is_cut_if_half_a_second_and_a_tenth_are_missing(
         refuse_cut_stream(Path("clip.mp4"), "video", decoded, stated)
 
 
-@pytest.mark.xfail(strict=True, raises=UnicodeDecodeError, reason="open_media: metadata_errors is 'strict'")
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
 def test_a_title_that_is_not_utf8_does_no_harm(tmp_path: Path, read: object, suffix: str) -> None:
     path = write_clip(
@@ -173,7 +172,6 @@ def test_a_title_that_is_not_utf8_does_no_harm(tmp_path: Path, read: object, suf
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="errors outside FFmpegError (UnicodeDecodeError) escape open_media")
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_damaged_bytes_give_frames_or_a_clip_error(tmp_path: Path, suffix: str) -> None:
     assert _failures_of_damage(tmp_path, suffix) == []

@@ -139,9 +139,6 @@ def test_identity_follows_the_files_and_not_their_place(tmp_path: Path) -> None:
     assert one != other
 
 
-@pytest.mark.xfail(
-    strict=True, reason="OpenFace.identity: files_sha256 is of names and sizes, not of content"
-)
 def test_identity_follows_the_content_of_the_files(tmp_path: Path) -> None:
     frame = table(AU12_r=[0.1, 0.2, 0.3, 0.4])
     one = save(tmp_path / "x", frame)
@@ -149,7 +146,6 @@ def test_identity_follows_the_content_of_the_files(tmp_path: Path) -> None:
     assert OpenFace(one).identity() != OpenFace(other).identity()
 
 
-@pytest.mark.xfail(strict=True, reason="OpenFace._read: start and end of the clip are not honoured")
 def test_start_and_end_choose_the_frames(tmp_path: Path) -> None:
     folder = save(tmp_path, table(100))
     found = OpenFace(folder).extract(Clip("a", start=1.0, end=2.0))
@@ -243,7 +239,6 @@ def test_a_wrapper_that_hangs_is_stopped(tmp_path: Path, clip: Clip) -> None:
     assert time.monotonic() - began < 3
 
 
-@pytest.mark.xfail(strict=True, reason="OpenFace._run: kills the program, not what the program started")
 def test_what_a_wrapper_started_is_stopped_with_it(tmp_path: Path, clip: Clip) -> None:
     late = tmp_path / "late"
     binary = wrapper(tmp_path, f"import time, pathlib; time.sleep(1.5); pathlib.Path({str(late)!r}).touch()")
@@ -272,7 +267,6 @@ def test_a_program_that_fails_says_why(tmp_path: Path, clip: Clip, body: str, me
         OpenFace(binary=stand_in(tmp_path, body)).extract(clip)
 
 
-@pytest.mark.xfail(strict=True, raises=UnicodeDecodeError, reason="OpenFace._run: text=True decodes strictly")
 def test_what_a_program_prints_may_be_any_bytes(tmp_path: Path, clip: Clip) -> None:
     binary = stand_in(tmp_path, "sys.stderr.buffer.write(b'M\\xfcller.mp4\\n'); sys.exit(1)\n")
     with pytest.raises(OpenFaceError, match="exit code 1"):
@@ -302,7 +296,6 @@ def test_a_missing_program_says_where_to_get_it_and_how_to_do_without(tmp_path: 
         extractor.extract(clip)
 
 
-@pytest.mark.xfail(strict=True, reason="OpenFace.identity: says nothing about the program")
 def test_another_program_is_another_identity(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     one, other = stand_in(tmp_path, writes(table())), stand_in(tmp_path / "other", writes(table(9)))

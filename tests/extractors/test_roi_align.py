@@ -73,7 +73,6 @@ def test_providing_twice_changes_nothing() -> None:
 
 
 @pytest.mark.usefixtures("absent")
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="roi_align: the stand-in has no __spec__")
 def test_others_may_ask_whether_detectron2_is_there() -> None:
     provide_roi_align()
     importlib.util.find_spec("detectron2")
