@@ -75,3 +75,18 @@ def quieten() -> None:
 def workers_or_cores(workers: int | None) -> int:
     """Return the number of processes to use."""
     return workers or len(os.sched_getaffinity(0))
+
+
+def stage(command: str, experiment: Path) -> str:
+    """Return a stage's command line as the user must type it for this experiment file."""
+    named = "" if experiment == DEFAULT_EXPERIMENT else f" --experiment {experiment}"
+    return f"python -m pipeline.{command}{named}"
+
+
+def relative_to_cwd(path: Path) -> str:
+    """Return a path as a user would type it from here."""
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:
+        return str(path)
+    return relative if len(relative) < len(str(path)) else str(path)

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import EXIT_OK, WorkersOption, complain, run, say, workers_or_cores
-from pipeline.experiment import relative_to_cwd
+from pipeline.cli import EXIT_OK, WorkersOption, complain, relative_to_cwd, run, say, workers_or_cores
 from pipeline.synthesis import write_corpus
 
 app = typer.Typer(add_completion=False)

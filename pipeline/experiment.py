@@ -1,7 +1,7 @@
 """The experiment file: what is extracted, trained and fused. See the README for an example."""
 
 import json
-import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -95,8 +95,6 @@ class Experiment(_Section):
     @field_validator("features", "heads")
     @classmethod
     def _plain_names(cls, value: dict[str, Any]) -> dict[str, Any]:
-        import re
-
         for name in value:
             if not re.match(_NAME, name):
                 raise ValueError(f"name {name!r}: expected letters, digits, '.', '_', '@', '-'")
@@ -267,15 +265,6 @@ def dump(document: Mapping[str, Any]) -> str:
     return yaml.safe_dump(
         dict(document), sort_keys=False, default_flow_style=None, allow_unicode=True, width=100
     )
-
-
-def relative_to_cwd(path: Path) -> str:
-    """Return a path as a user would type it from here."""
-    try:
-        relative = os.path.relpath(path)
-    except ValueError:
-        return str(path)
-    return relative if len(relative) < len(str(path)) else str(path)
 
 
 def _parents(document: dict[str, Any], keys: Sequence[str], setting: str) -> Iterator[dict[str, Any]]:

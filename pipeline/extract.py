@@ -16,11 +16,13 @@ from pipeline.cli import (
     SetOption,
     WorkersOption,
     complain,
+    relative_to_cwd,
     run,
     say,
+    stage,
     workers_or_cores,
 )
-from pipeline.experiment import Workspace, load, relative_to_cwd
+from pipeline.experiment import Workspace, load
 from pipeline.features import FeatureIndex
 from pipeline.options import ConfigError
 from pipeline.progress import Meter
@@ -72,7 +74,7 @@ def extract(
         written.append(index)
     folders = ", ".join(relative_to_cwd(workspace.folder / i.folder) for i in written)
     say(f"wrote {folders}")
-    say(f"next: {_next_command(workspace)}")
+    say(f"next: {stage(_next_stage(workspace), experiment)}")
     return EXIT_SOME_FAILED if failed else EXIT_OK
 
 
@@ -129,7 +131,7 @@ def _budget(text: str, clips: int) -> int:
     return max(1, int(clips * value / 100)) if text.endswith("%") and value else int(value)
 
 
-def _next_command(workspace: Workspace) -> str:
+def _next_stage(workspace: Workspace) -> str:
     """Return what is still to be done before the fusion."""
     from pipeline.features import read_index
 
@@ -137,8 +139,8 @@ def _next_command(workspace: Workspace) -> str:
         try:
             read_index(workspace, name)
         except AffectstackError:
-            return f"python -m pipeline.extract {spec.modality}"
-    return "python -m pipeline.train_heads"
+            return f"extract {spec.modality}"
+    return "train_heads"
 
 
 if __name__ == "__main__":

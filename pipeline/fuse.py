@@ -9,9 +9,18 @@ import pandas as pd
 import typer
 
 from pipeline import report
-from pipeline.cli import DEFAULT_EXPERIMENT, EXIT_OK, ExperimentOption, SetOption, run, say
+from pipeline.cli import (
+    DEFAULT_EXPERIMENT,
+    EXIT_OK,
+    ExperimentOption,
+    SetOption,
+    relative_to_cwd,
+    run,
+    say,
+    stage,
+)
 from pipeline.evaluation import Run, evaluate
-from pipeline.experiment import Workspace, load, relative_to_cwd
+from pipeline.experiment import Workspace, load
 from pipeline.files import publish, publish_json
 from pipeline.options import ConfigError
 from pipeline.posteriors import NO_INNER, rows_of, to_parquet
@@ -42,7 +51,7 @@ def fuse(
     if with_report:
         say(f"next: open {relative_to_cwd(folder.parent / 'latest' / 'report.html')} in a browser")
     else:
-        say("next: python -m pipeline.fuse --report")
+        say(f"next: {stage('fuse --report', experiment)}")
     return EXIT_OK
 
 

@@ -11,8 +11,8 @@ from extractors.contract import DecodeError
 from extractors.media import duration
 from manifests import CORPORA, Corpus, Manifest
 from pipeline import recipes
-from pipeline.cli import DEFAULT_EXPERIMENT, EXIT_OK, SetOption, run, say
-from pipeline.experiment import Workspace, dump, override, parse, relative_to_cwd
+from pipeline.cli import DEFAULT_EXPERIMENT, EXIT_OK, SetOption, relative_to_cwd, run, say, stage
+from pipeline.experiment import Workspace, dump, override, parse
 from pipeline.files import publish
 from pipeline.options import ConfigError, build
 
@@ -114,8 +114,7 @@ def _publish_text(path: Path, text: str, *, force: bool) -> None:
 def _next(out: Path, experiment: str) -> str:
     folder = relative_to_cwd(out)
     change = "" if folder == "." else f"cd {folder} && "
-    named = "" if experiment == DEFAULT_EXPERIMENT.name else f" --experiment {experiment}"
-    return f"{change}python -m pipeline.extract all{named}"
+    return change + stage("extract all", Path(experiment))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def bar_chart(result: Run) -> Markup:
     names = [*result.sources, f"fused ({result.spec.method})"]
     scores = [*result.sources.values(), result.fusion]
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(6.4, 0.6 + 0.42 * len(names)), layout="constrained")
+        figure = Figure(figsize=(5.0, 0.7 + 0.4 * len(names)), layout="constrained")
         axes = figure.subplots()
         rows = np.arange(len(names))[::-1]
         colours = [_BAR] * len(result.sources) + [_FUSED]

@@ -13,11 +13,13 @@ from pipeline.cli import (
     ExperimentOption,
     SetOption,
     WorkersOption,
+    relative_to_cwd,
     run,
     say,
+    stage,
     workers_or_cores,
 )
-from pipeline.experiment import Workspace, load, relative_to_cwd
+from pipeline.experiment import Workspace, load
 from pipeline.options import ConfigError
 from pipeline.processes import worker_pool
 from pipeline.progress import Meter
@@ -62,8 +64,7 @@ def train_heads(
     for head in heads:
         _finish(workspace, manifest, head, data[head], jobs[head], folds, classes)
     say(f"wrote {relative_to_cwd(workspace.folder / 'posteriors')}, trained in {meter.seconds:.1f} s")
-    named = "" if experiment == DEFAULT_EXPERIMENT else f" --experiment {experiment}"
-    say(f"next: python -m pipeline.fuse --report{named}")
+    say(f"next: {stage('fuse --report', experiment)}")
     return EXIT_OK
 
 
