@@ -151,13 +151,19 @@ def _finite(path: Path, state: "dict[str, Tensor]") -> "dict[str, Tensor]":
     return state
 
 
-@cache
 def sha256(path: Path) -> str:
     """Return the sha256 of a file, or of a folder's files by name and content."""
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        stat = path.stat()
+        return _file_sha256(path, stat.st_size, stat.st_mtime_ns)
     listing = hashlib.sha256()
     for file_path in sorted(p for p in path.rglob("*") if p.is_file()):
         listing.update(f"{file_path.relative_to(path).as_posix()}\0{sha256(file_path)}\n".encode())
     return listing.hexdigest()
+
+
+@cache
+def _file_sha256(path: Path, _size: int, _mtime_ns: int) -> str:
+    """Hash a file once for as long as it stays the same."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

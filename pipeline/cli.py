@@ -74,7 +74,9 @@ def quieten() -> None:
 
 def workers_or_cores(workers: int | None) -> int:
     """Return the number of processes to use."""
-    return workers or len(os.sched_getaffinity(0))
+    if workers:
+        return workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def stage(command: str, experiment: Path) -> str:

@@ -17,6 +17,7 @@ from manifests.manifest import MEDIA_COLUMNS, clip_sha256
 from pipeline.experiment import Workspace
 from pipeline.features import FeatureIndex, spec_as_json
 from pipeline.files import canonical_json, publish
+from pipeline.options import ConfigError
 from pipeline.processes import worker_pool
 from pipeline.store import (
     ClipKey,
@@ -113,6 +114,13 @@ def plan(workspace: Workspace, manifest: Manifest, feature: str, *, retry_failed
     extractor = workspace.extractor(feature)
     name = workspace.experiment.features[feature].extractor
     identity = {"extractor": name, **extractor.identity()}
+    if strangers := sorted(extractor.trained_on - set(manifest.subjects())):
+        raise ConfigError(
+            f"features.{feature}: trained_on names {', '.join(map(repr, strangers[:5]))}; "
+            "the manifest has no such subject"
+        )
+    if extractor.trained_on:
+        identity["trained_on"] = sorted(extractor.trained_on)
     fingerprint = identity_sha256(identity)
     folder = workspace.folder / "features" / name / fingerprint[:12]
     takes = list(_takes(manifest, workspace.root))

@@ -10,6 +10,7 @@ from pipeline.options import ConfigError
 from pipeline.posteriors import PosteriorError, PosteriorTable
 from pipeline.scoring import Scores, score
 from pipeline.stacking import FusedFold
+from pipeline.training import protocol_sha256
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,13 @@ def evaluate(workspace: Workspace) -> Run:
     classes = workspace.classes(manifest)
     labels = manifest.labels(experiment.label, classes)
     tables = [_read_source(workspace, name) for name in _sources(workspace)]
+    protocol = protocol_sha256(manifest, labels, workspace.folds(manifest))
+    for table in tables:
+        if table.about.protocol_sha256 != protocol:
+            raise PosteriorError(
+                f"head {table.about.source!r} was trained with other labels, subjects or folds than the "
+                "manifest and the experiment name now; run: python -m pipeline.train_heads"
+            )
     subjects = manifest.subjects()
     spec = experiment.fusion
 

@@ -86,7 +86,7 @@ class Experiment(_Section):
     classes: tuple[str, ...] | None = None
     folds: str | dict[str, Any] = Field(default_factory=lambda: {"by": "subject", "k": 5, "seed": 0})
     inner_folds: int = Field(default=4, ge=2)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     note: str = ""
     features: dict[str, FeatureSpec] = Field(default_factory=dict)
     heads: dict[str, HeadSpec] = Field(default_factory=dict)
@@ -203,6 +203,8 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Workspace:
     """
     try:
         text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: not a UTF-8 text file; save it as UTF-8") from error
     except OSError as error:
         raise ConfigError(
             f"no {file} here ({error.strerror}). Make one with: "

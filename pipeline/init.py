@@ -59,7 +59,11 @@ def init(
         "folds": reading.folds,
         **recipes.read(recipe),
     }
-    document = _with_paths_from_here(override(document, overrides or ()))
+    if Path(experiment).name != experiment:
+        raise ConfigError(f"--experiment {experiment}: expected a file name; --out says where it goes")
+    document = override(document, overrides or ())
+    parse(document, experiment)
+    document = _with_paths_from_here(document)
     workspace = Workspace(parse(document, experiment), out.resolve(), out / experiment)
     folds = workspace.folds(manifest)
     workspace.classes(manifest)

@@ -55,6 +55,7 @@ class About:
         head: Everything the experiment said about the head, its seed and defaults included.
         features: The index of the feature it read, without shard names.
         folds: What the split is called.
+        protocol_sha256: Fingerprint of the labels, subjects and folds it was made with.
         test_subjects: Per outer fold.
         models: One note per model.
         transductive: True if features were normalised with the test subjects' other clips.
@@ -68,6 +69,7 @@ class About:
     head: dict[str, Any]
     features: dict[str, Any]
     folds: str
+    protocol_sha256: str
     test_subjects: list[list[str]]
     models: list[ModelNote]
     transductive: bool

@@ -153,6 +153,11 @@ def _refuse_seen(table: PosteriorTable, split: Split, fold: int, subjects: pd.Se
             raise FusionError(
                 f"fusion: source {table.about.source!r} has clip {clip_id!r}, unknown to the manifest"
             )
+        if split == "oof" and (tested := model & set(table.about.test_subjects[fold])):
+            raise LeakError(
+                f"posteriors of {table.about.source!r}: the model of inner fold {inner} had seen subject "
+                f"{min(tested)}, a test subject of fold {fold}; this is not nested"
+            )
         if subject in model:
             raise LeakError(
                 f"posteriors of {table.about.source!r}: clip {clip_id} is a {split} row of fold {fold}, but "

@@ -31,6 +31,8 @@ from pipeline.training import (
     fold_jobs,
     is_done,
     load_data,
+    protocol_sha256,
+    refuse_empty_folds,
     refuse_leaks,
     train_fold,
 )
@@ -54,6 +56,7 @@ def train_heads(
     data = {h: load_data(workspace, manifest, h) for h in heads}
     for head in heads:
         refuse_leaks(data[head].index, folds, head)
+        refuse_empty_folds(data[head], folds, head)
     jobs = {h: fold_jobs(workspace, h, data[h], folds, classes) for h in heads}
     todo = [j for h in heads for j in jobs[h] if not is_done(j)]
     count = sum(len(j) for j in jobs.values())
@@ -78,9 +81,10 @@ def _finish(
     classes: Sequence[str],
 ) -> None:
     """Write a head's posterior table and say how well it does."""
-    table = assemble(workspace, head, data, jobs, folds, classes)
-    posteriors.write(workspace.folder / "posteriors" / f"{head}.parquet", table)
     labels = manifest.labels(workspace.experiment.label, classes)
+    protocol = protocol_sha256(manifest, labels, folds)
+    table = assemble(workspace, head, data, jobs, folds, classes, protocol)
+    posteriors.write(workspace.folder / "posteriors" / f"{head}.parquet", table)
     scores = score([table.part("test", f.index) for f in folds], labels, classes)
     marks = [
         m

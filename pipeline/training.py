@@ -101,17 +101,34 @@ def refuse_leaks(index: FeatureIndex, folds: Folds, head: str) -> None:
             )
 
 
+def refuse_empty_folds(data: HeadData, folds: Folds, head: str) -> None:
+    """Refuse folds that have nothing to test, before anything is trained.
+
+    Raises:
+        AffectstackError: Naming the fold.
+    """
+    for fold in folds:
+        if not set(data.subjects.tolist()) & fold.test:
+            raise AffectstackError(
+                f"head {head!r}: fold {fold.index} has no test clip with features (subjects "
+                f"{', '.join(sorted(fold.test))}); see failures.csv"
+            )
+
+
 def fold_jobs(
     workspace: Workspace, head: str, data: HeadData, folds: Folds, classes: Sequence[str]
 ) -> list[FoldJob]:
     """Return the jobs of a head, each with a fingerprint of all that decides its result."""
     content = hashlib.sha256()
-    for clip_id, label, subject in zip(data.clip_ids, data.labels, data.subjects, strict=True):
-        content.update(f"{clip_id}\0{label}\0{subject}\n".encode())
+    rows = zip(data.clip_ids, data.labels, data.subjects, data.inputs, strict=True)
+    for clip_id, label, subject, values in rows:
+        content.update(f"{clip_id}\0{label}\0{subject}\0{values.shape}\n".encode())
+        content.update(np.ascontiguousarray(values).tobytes())
     common = {
         "version": __version__,
         "head": workspace.head_identity(head),
         "features": data.index.identity_sha256,
+        "seen": data.index.seen_subjects,
         "clips": content.hexdigest(),
         "classes": list(classes),
     }
@@ -122,6 +139,13 @@ def fold_jobs(
         folder = workspace.folder / "models" / head / f"fold{fold.index}"
         jobs.append(FoldJob(head, fold, folder, fingerprint))
     return jobs
+
+
+def protocol_sha256(manifest: Manifest, labels: pd.Series, folds: Folds) -> str:
+    """Return the fingerprint of who is what and who is tested when: clips, labels, subjects and folds."""
+    rows = sorted(zip(labels.index, labels, manifest.subjects().loc[labels.index], strict=True))
+    parts = [[sorted(f.test), [sorted(p) for p in f.inner]] for f in folds]
+    return hashlib.sha256(canonical_json([rows, parts]).encode()).hexdigest()
 
 
 def is_done(job: FoldJob) -> bool:
@@ -151,6 +175,8 @@ def train_fold(workspace: Workspace, job: FoldJob, data: HeadData, classes: Sequ
             inner, note = _fit(workspace, job, data, in_train & ~held, j)
             tables.append(_predict(inner, data, held, classes, fold.index, j, "oof"))
             notes.append(note)
+    # Until the new note is there, nothing may pass for finished.
+    (job.folder / "fold.json").unlink(missing_ok=True)
     head.save(job.folder)
     publish(_rows_path(job), to_parquet(pd.concat(tables, ignore_index=True), {"classes": list(classes)}))
     # The note comes last: a job whose note is there is whole.
@@ -167,6 +193,7 @@ def assemble(
     jobs: Sequence[FoldJob],
     folds: Folds,
     classes: Sequence[str],
+    protocol: str,
 ) -> PosteriorTable:
     """Join the finished folds of a head into its posterior table."""
     rows, models = [], []
@@ -181,6 +208,7 @@ def assemble(
         head=workspace.head_identity(head),
         features={"name": data.index.name, "identity": data.index.identity},
         folds=folds.name,
+        protocol_sha256=protocol,
         test_subjects=[sorted(f.test) for f in folds],
         models=models,
         transductive=workspace.experiment.heads[head].speaker_norm,

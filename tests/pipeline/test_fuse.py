@@ -233,3 +233,33 @@ def test_permuted_labels_score_at_chance(lab: Lab) -> None:
     lab.all_stages()
     # 72 clips at 1/3: 99 % of chance runs stay below 0.48.
     assert metrics(lab)["fusion"]["accuracy_mean"] < 0.48
+
+
+@pytest.mark.parametrize("changed", ["folds", "labels", "subjects"])
+def test_posteriors_of_another_protocol_are_refused(
+    fused: Lab, change: Callable[..., None], changed: str
+) -> None:
+    manifest = pd.read_csv(fused.folder / "manifest.csv")
+    if changed == "folds":
+        change("folds.k", 2)
+    elif changed == "labels":
+        manifest.loc[0, "emotion"] = "sad"
+    else:
+        manifest["subject"] = manifest["subject"].replace("s1", "s0")
+    manifest.to_csv(fused.folder / "manifest.csv", index=False)
+    assert fused.run("fuse") == 1
+    assert "was trained with other labels, subjects or folds" in fused.err
+
+
+def test_inner_models_that_had_seen_a_test_subject_are_refused(fused: Lab) -> None:
+    about = posteriors.read(fused.folder / "posteriors/one-log.parquet").about
+    tested = about.test_subjects[0][0]
+    models = [
+        posteriors.ModelNote(m.outer_fold, m.inner_fold, [*m.seen_subjects, tested])
+        if (m.outer_fold, m.inner_fold) == (0, 0)
+        else m
+        for m in about.models
+    ]
+    rewrite(fused, "one-log", lambda rows: rows, models=models)
+    assert fused.run("fuse") == 1
+    assert "this is not nested" in fused.err

@@ -17,6 +17,7 @@ def table() -> PosteriorTable:
         head={"C": 1},
         features={"name": "f"},
         folds="mmer",
+        protocol_sha256="p",
         test_subjects=[["s0"], ["s1"]],
         models=[ModelNote(0, -1, ["s1"]), ModelNote(1, -1, ["s0"], ["s0"])],
         transductive=False,

@@ -252,3 +252,37 @@ def test_models_and_notes_lie_where_the_design_says(lab: Lab) -> None:
         folder = lab.folder / "models/one-log" / f"fold{fold}"
         assert {p.name for p in folder.iterdir()} == {"fold.json", "head.skops", "posteriors.parquet"}
         assert json.loads((folder / "fold.json").read_text())["models"]
+
+
+def test_trained_on_that_is_added_later_is_not_forgotten(lab: Lab, change: Callable[..., None]) -> None:
+    trained(lab)
+    change("features.one.trained_on", ["s2"])
+    assert lab.run("extract", "au") == 0
+    assert lab.run("train_heads") == 1
+    assert "has seen subject s2" in lab.err
+
+
+def test_trained_on_that_names_a_stranger_is_refused(lab: Lab, change: Callable[..., None]) -> None:
+    change("features.one.trained_on", ["S2"])
+    assert lab.run("extract") == 1
+    assert "trained_on names 'S2'; the manifest has no such subject" in lab.err
+
+
+def test_values_that_changed_are_trained_again(lab: Lab) -> None:
+    trained(lab)
+    values = pd.read_csv(lab.folder / "one.csv")
+    values["f0"] += 1
+    values.to_csv(lab.folder / "one.csv", index=False)
+    assert lab.run("extract", "au") == 0
+    assert lab.run("train_heads") == 0
+    assert "3 of 6 are there" in lab.out
+
+
+def test_a_fold_without_test_clips_is_refused_before_training(lab: Lab, change: Callable[..., None]) -> None:
+    change("folds", "loso")
+    values = pd.read_csv(lab.folder / "one.csv")
+    values[~values["clip_id"].str.startswith("s3-")].to_csv(lab.folder / "one.csv", index=False)
+    assert lab.run("extract", "--max-failed", "50%") == 2
+    assert lab.run("train_heads") == 1
+    assert "fold 3 has no test clip with features (subjects s3)" in lab.err
+    assert not (lab.folder / "models").exists()
