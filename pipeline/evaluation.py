@@ -5,6 +5,7 @@ from typing import Any
 
 from affectstack import __version__
 from pipeline import posteriors, stacking
+from pipeline.cli import stage
 from pipeline.experiment import FusionSpec, Workspace
 from pipeline.options import ConfigError
 from pipeline.posteriors import PosteriorError, PosteriorTable
@@ -75,7 +76,7 @@ def evaluate(workspace: Workspace) -> Run:
         if table.about.protocol_sha256 != protocol:
             raise PosteriorError(
                 f"head {table.about.source!r} was trained with other labels, subjects or folds than the "
-                "manifest and the experiment name now; run: python -m pipeline.train_heads"
+                "manifest and the experiment name now; run: " + stage("train_heads", workspace.file)
             )
     subjects = manifest.subjects()
     spec = experiment.fusion
@@ -116,7 +117,7 @@ def _sources(workspace: Workspace) -> list[str]:
 
 def _read_source(workspace: Workspace, name: str) -> PosteriorTable:
     path = workspace.folder / "posteriors" / f"{name}.parquet"
-    command = "run: python -m pipeline.train_heads"
+    command = f"run: {stage('train_heads', workspace.file)}"
     if not path.is_file():
         raise PosteriorError(f"head {name!r} was not trained yet; {command}")
     table = posteriors.read(path)

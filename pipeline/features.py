@@ -7,6 +7,7 @@ from typing import Any
 
 from affectstack import AffectstackError
 from extractors import Features
+from pipeline.cli import stage
 from pipeline.experiment import Workspace
 from pipeline.files import publish_json, read_json
 from pipeline.store import StoreError, read_record, read_shard
@@ -68,7 +69,7 @@ def read_index(workspace: Workspace, name: str) -> FeatureIndex:
         FeatureError: If the feature was not extracted, or with other settings.
     """
     modality = workspace.experiment.features[name].modality
-    command = f"python -m pipeline.extract {modality}"
+    command = stage(f"extract {modality}", workspace.file)
     value = read_json(index_path(workspace, name))
     if value is None:
         raise FeatureError(f"feature {name!r} was not extracted yet; run: {command}")
