@@ -1,7 +1,6 @@
 """The manifest: one validated row per take, and per camera of it."""
 
 import csv
-import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from affectstack import AffectstackError, did_you_mean
+from affectstack.hashing import clip_sha256
 from manifests.paths import path_problem
 
 if TYPE_CHECKING:
@@ -201,25 +201,6 @@ def read_text_table(path: Path) -> pd.DataFrame:
     _refuse_twice(frame, path.name)
     frame.attrs["lines"] = [line for line, _ in rows[1:]]
     return frame
-
-
-def clip_sha256(files: Sequence[Path]) -> str:
-    """Hash a clip's media.
-
-    Args:
-        files: The media files in the order video, audio, text.
-
-    Returns:
-        The sha256 of the one file in hex; of several files, the sha256 of their hex digests joined;
-        "" when there is none or one is absent.
-    """
-    if not files or not all(f.is_file() for f in files):
-        return ""
-    digests = []
-    for path in files:
-        with path.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _require_columns(frame: pd.DataFrame, source: str) -> None:

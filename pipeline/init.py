@@ -10,6 +10,7 @@ from affectstack import AffectstackError
 from extractors.contract import DecodeError
 from extractors.media import duration
 from manifests import CORPORA, Corpus, Manifest
+from manifests.archive import folder_beside, is_archive, size_text, unpack
 from pipeline import recipes
 from pipeline.cli import DEFAULT_EXPERIMENT, EXIT_OK, SetOption, relative_to_cwd, run, say, stage
 from pipeline.experiment import Workspace, dump, override, parse
@@ -22,7 +23,9 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def init(
     corpus: Annotated[str, typer.Option(help=f"The kind of corpus: {', '.join(CORPORA)}.")],
-    root: Annotated[Path, typer.Option(help="The folder that the corpus lies in.")],
+    root: Annotated[
+        Path, typer.Option(help="The folder that the corpus lies in, or its zip or tar archive.")
+    ],
     recipe: Annotated[
         str, typer.Option(help=f"The experiment to begin with: {', '.join(recipes.names())}.")
     ] = ("voice"),
@@ -45,8 +48,7 @@ def init(
     }
     options = {k: v for k, v in {"table": table, **columns}.items() if v is not None}
     reader: Corpus = build(CORPORA, corpus, options, f"--corpus {corpus}", Path.cwd())
-    if not root.is_dir():
-        raise ConfigError(f"--root {root}: no such folder")
+    root = _folder(root)
     reading = reader.read(root.resolve())
     for note in reading.notes:
         say(note)
@@ -77,6 +79,18 @@ def init(
     say(f"wrote {relative_to_cwd(out / 'manifest.csv')}, {relative_to_cwd(out / experiment)}")
     say(f"next: {_next(out, experiment)}")
     return EXIT_OK
+
+
+def _folder(root: Path) -> Path:
+    """Return the folder of the corpus, unpacking it first where it is given as an archive."""
+    if is_archive(root):
+        done = unpack(root, folder_beside(root))
+        what = f"{done.files:,} files, {size_text(done.size)}, into {relative_to_cwd(done.folder)}"
+        say(f"unpacked {what}{' before' if done.reused else ''}")
+        return done.folder
+    if not root.is_dir():
+        raise ConfigError(f"--root {root}: no such folder")
+    return root
 
 
 def with_durations(manifest: Manifest, root: Path) -> Manifest:

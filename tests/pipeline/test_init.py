@@ -1,3 +1,5 @@
+import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,8 @@ def test_a_table_of_ones_own_becomes_manifest_and_experiment(clips: Lab) -> None
         (["--corpus", "ravdes", "--root", "media"], "unknown corpus 'ravdes' (did you mean 'ravdess'?)"),
         (["--corpus", "ravdess", "--root", "media"], "no RAVDESS speech files"),
         (["--corpus", "ravdess", "--root", "nowhere"], "--root nowhere: no such folder"),
+        (["--corpus", "ravdess", "--root", "nowhere.zip"], "--root nowhere.zip: no such folder"),
+        (["--corpus", "ravdess", "--root", "clips.csv"], "--root clips.csv: no such folder"),
         (["--corpus", "table", "--root", "media"], "table needs 'table'"),
         (["--corpus", "ravdess", "--root", "media", "--subject-column", "x"], "has no option 'subject'"),
         ([*TABLE, *COLUMNS, "--recipe", "voise"], "unknown recipe 'voise' (did you mean 'voice'?)"),
@@ -96,3 +100,46 @@ def test_the_whole_road_on_ones_own_sound(clips: Lab) -> None:
     clips.folder = Path(clips.folder / "work")
     clips.all_stages()
     assert (clips.folder / "reports/latest/report.html").is_file()
+
+
+@pytest.fixture
+def actors(lab: Lab) -> Lab:
+    """RAVDESS-like clips of 24 actors in one folder, not yet packed."""
+    rng = np.random.default_rng(0)
+    for actor in range(1, 25):
+        for emotion in range(1, 9):
+            path = lab.folder / f"voices/Actor_{actor:02d}/03-01-{emotion:02d}-01-01-01-{actor:02d}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, rng.normal(0, 0.1, 800), 8000)
+    return lab
+
+
+RAVDESS = ["--corpus", "ravdess", "--out", "work", "--root"]
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("zip", ".zip"), ("gztar", ".tar.gz"), ("tar", ".tar")])
+def test_a_corpus_may_be_an_archive(actors: Lab, kind: str, suffix: str) -> None:
+    shutil.make_archive(str(actors.folder / "packed/Speech_01-24"), kind, actors.folder / "voices")
+    archive = f"packed/Speech_01-24{suffix}"
+    assert actors.run("init", *RAVDESS, archive) == 0, actors.err
+    assert "unpacked 192 files, 315.6 kB, into packed/Speech_01-24\n" in actors.out
+    workspace = load(actors.folder / "work/experiment.yaml")
+    assert workspace.root == actors.folder / "packed/Speech_01-24"
+    manifest = Manifest.read_csv(actors.folder / "work/manifest.csv", workspace.root)
+    assert len(manifest) == 192
+    assert all((workspace.root / audio).is_file() for audio in manifest.frame["audio"])
+    assert actors.run("init", *RAVDESS, archive) == 0, actors.err  # the same again is no harm
+    assert "unpacked 192 files, 315.6 kB, into packed/Speech_01-24 before\n" in actors.out
+    assert actors.run("init", "--corpus", "ravdess", "--out", "two", "--root", "voices") == 0, actors.err
+    assert (actors.folder / "two/manifest.csv").read_text() == (
+        actors.folder / "work/manifest.csv"
+    ).read_text()
+
+
+def test_an_unsafe_archive_is_one_readable_message_and_nothing_is_written(clips: Lab) -> None:
+    with zipfile.ZipFile(clips.folder / "corpus.zip", "w") as file:
+        file.writestr("../03-01-05-01-01-01-16.wav", b"1")
+    assert clips.run("init", *RAVDESS, "corpus.zip") == 1
+    assert "error: corpus.zip: member '../03-01-05-01-01-01-16.wav' has a path that leaves" in clips.err
+    assert not (clips.folder / "work").exists()
+    assert not (clips.folder / "corpus").exists()
