@@ -1,22 +1,37 @@
-"""Sound files, and the sound of video files, as one channel at one rate."""
+"""Sound files, and the sound of video files, as one channel, read in one pass at the rates wanted."""
 
-import struct
+import sys
+from collections.abc import Collection, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import av
 import numpy as np
 import soundfile
 import soxr
+from av.container import InputContainer
 from numpy.typing import NDArray
 
-from extractors.contract import DecodeError, MissingMediaError, TooShortError
+from extractors.contract import DecodeError, LimitExceededError, MissingMediaError, TooShortError
 from extractors.media import open_media, origin, refuse_cut_stream, stated_end
+from extractors.sound_headers import refuse_cut_sound
 
 DECODER = f"soundfile-{soundfile.__version__} soxr-{soxr.__version__} pyav-{av.__version__}"
-_ROUNDING = 1e-6
+
+# A file of a few kilobytes can expand to days of silence. More than this is no clip.
+MAX_SECONDS = 6 * 3600.0  # of sound that is kept
+MAX_CHANNELS = 64
+MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz
+
+_BLOCK = 1 << 18  # samples decoded at a time, all channels together
+_FEED = 1 << 13  # samples resampled at a time; soxr takes three times as long for 2**16 in one piece
+_UNSTATED = (1 << 63) - 1  # SF_COUNT_MAX of libsndfile: the header does not say
 _SHORTEST_GAP = 0.05  # seconds; less is rounding of time stamps
 _LONGEST_GAP = 600.0  # seconds; more is a damaged time stamp
+# PyAV 18 reads stray memory, or crashes, on a frame of more channels that are not interleaved.
+_SEPARATE = 7
 _SOUNDFILE = {".wav", ".flac", ".ogg", ".aiff", ".aif"}
 
 
@@ -34,6 +49,11 @@ class Waveform:
     rate: int
     start: float = 0.0
 
+    @property
+    def silent(self) -> bool:
+        """Whether every sample is exactly 0: a microphone that was off, a track that was muted."""
+        return not self.samples.any()
+
 
 def read_waveform(path: Path, rate: int, *, start: float | None = None, end: float | None = None) -> Waveform:
     """Read sound, average its channels and resample it once (soxr, high quality).
@@ -48,89 +68,232 @@ def read_waveform(path: Path, rate: int, *, start: float | None = None, end: flo
         MissingMediaError: If the file has no sound.
         DecodeError: If it cannot be decoded, was cut short, or holds NaN or infinity.
         TooShortError: If no sample lies between `start` and `end`.
+        LimitExceededError: If that is more sound, or sound of another kind, than a clip may have.
+    """
+    return read_waveforms(path, [rate], start=start, end=end)[rate]
+
+
+def read_waveforms(
+    path: Path, rates: Collection[int], *, start: float | None = None, end: float | None = None
+) -> dict[int, Waveform]:
+    """Read sound once and resample it to several rates; memory holds the result and one block.
+
+    Nothing is decoded after `end`, so a file that was cut short behind it still gives this piece.
+
+    Args:
+        path: A sound file, or a video file with sound.
+        rates: The rates wanted, in Hz.
+        start: Where to begin, in seconds; None is the beginning.
+        end: Where to stop, in seconds; None is the end.
+
+    Returns:
+        One waveform for each rate.
+
+    Raises:
+        MissingMediaError, DecodeError, TooShortError, LimitExceededError: As `read_waveform`.
     """
     if not path.is_file():
         raise DecodeError(f"{path.name}: no such file")
     if path.stat().st_size == 0:
         raise DecodeError(f"{path.name}: the file is empty")
-    read = _read_sound_file if path.suffix.lower() in _SOUNDFILE else _read_stream
-    samples, native, begin = read(path)
-    if not np.isfinite(samples).all():
-        raise DecodeError(f"{path.name}: the sound holds NaN or infinite samples")
-    first = 0 if start is None else max(0, round((start - begin) * native))
-    last = len(samples) if end is None else max(0, round((end - begin) * native))
-    samples, begin = samples[first:last], begin + first / native
-    if len(samples) == 0:
-        raise TooShortError(f"{path.name}: no sound between {start or 0:g} s and the end")
-    if native != rate:
-        samples = soxr.resample(samples, native, rate)
-    return Waveform(np.ascontiguousarray(samples, dtype=np.float32), rate, begin)
-
-
-def _read_sound_file(path: Path) -> tuple[NDArray[np.float32], int, float]:
+    decode = _decode_file if path.suffix.lower() in _SOUNDFILE else _decode_stream
     try:
-        with soundfile.SoundFile(path) as file:
-            stated = file.frames / file.samplerate
-            samples = file.read(dtype="float32", always_2d=True)
-            rate = int(file.samplerate)
+        with closing(decode(path)) as blocks:
+            return _keep(path, blocks, rates, start, end)
+    except MemoryError as error:
+        raise LimitExceededError(
+            f"{path.name}: the sound does not fit into memory; name a start and an end in the manifest"
+        ) from error
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A decoded part of a file's sound.
+
+    Attributes:
+        samples: `[N]` float32, the mean of the channels.
+        rate: Of the file, in Hz.
+        begin: The time of the file's first sample, in seconds.
+    """
+
+    samples: NDArray[np.float32]
+    rate: int
+    begin: float = 0.0
+
+
+class _Track:
+    """Sound at one rate that grows at its end, in place: a list of parts would need the room twice."""
+
+    def __init__(self, native: int, rate: int) -> None:
+        self.rate = rate
+        self._ratio = rate / native
+        self._stream = None if native == rate else soxr.ResampleStream(native, rate, 1, "float32", "HQ")
+        self._samples = np.empty(0, np.float32)
+        self._held = 0
+
+    def add(self, samples: NDArray[np.float32]) -> None:
+        self._make_room(self._held + round(len(samples) * self._ratio))
+        if self._stream is None:
+            return self._append(samples)
+        for first in range(0, len(samples), _FEED):
+            self._append(self._stream.resample_chunk(samples[first : first + _FEED]))
+        return None
+
+    def _make_room(self, needed: int) -> None:
+        if needed > len(self._samples):
+            # By a quarter, so that all copying together costs no more than a few copies.
+            self._samples.resize(max(needed, len(self._samples) * 5 // 4), refcheck=False)
+
+    def _append(self, samples: NDArray[np.float32]) -> None:
+        begin, self._held = self._held, self._held + len(samples)
+        self._make_room(self._held)
+        self._samples[begin : self._held] = samples
+
+    def finish(self) -> NDArray[np.float32]:
+        """Return `[N]` float32; nothing can be added after this."""
+        if self._stream is not None:
+            self._append(self._stream.resample_chunk(np.empty(0, np.float32), last=True))
+        self._samples.resize(self._held, refcheck=False)
+        return self._samples
+
+
+def _keep(
+    path: Path, blocks: Iterator[_Block], rates: Collection[int], start: float | None, end: float | None
+) -> dict[int, Waveform]:
+    """Keep what lies between `start` and `end`; every decoder gives at least one block."""
+    head = next(blocks)
+    first = 0 if start is None else max(0, round((start - head.begin) * head.rate))
+    last = sys.maxsize if end is None else max(0, round((end - head.begin) * head.rate))
+    tracks = [_Track(head.rate, rate) for rate in rates]
+    passed = kept = 0
+    for block in chain([head], blocks):
+        if not np.isfinite(block.samples).all():
+            raise DecodeError(f"{path.name}: the sound holds NaN or infinite samples")
+        piece = block.samples[max(first - passed, 0) : max(last - passed, 0)]
+        passed, kept = passed + len(block.samples), kept + len(piece)
+        _refuse_long(path, kept / head.rate)
+        for track in tracks:
+            track.add(piece)
+        if passed >= last:
+            break
+    begin = head.begin + first / head.rate
+    waveforms = {track.rate: Waveform(track.finish(), track.rate, begin) for track in tracks}
+    if kept == 0 or any(len(waveform.samples) == 0 for waveform in waveforms.values()):
+        raise TooShortError(f"{path.name}: no sound between {start or 0:g} s and the end")
+    return waveforms
+
+
+def _refuse_long(path: Path, seconds: float) -> None:
+    if seconds > MAX_SECONDS:
+        raise LimitExceededError(
+            f"{path.name}: more than {MAX_SECONDS / 3600:g} hours of sound in one clip; "
+            "name a start and an end in the manifest"
+        )
+
+
+def _refuse_layout(path: Path, channels: int, rate: int) -> None:
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise LimitExceededError(f"{path.name}: {channels} channels of sound; 1 to {MAX_CHANNELS} are read")
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise LimitExceededError(f"{path.name}: sound at {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz are read")
+
+
+class _ForwardFile(soundfile.SoundFile):
+    """A sound file read from front to back.
+
+    soundfile would seek after each block to where it already is: slow, and an error at the end of a
+    FLAC that does not state its length.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _decode_file(path: Path) -> Generator[_Block, None, None]:
+    """Decode with libsndfile."""
+    try:
+        with _ForwardFile(path) as file:
+            rate, frames = int(file.samplerate), file.frames
+            _refuse_layout(path, file.channels, rate)
+            held, more = 0, True
+            while more:
+                wanted = min(frames - held, _BLOCK // file.channels)
+                samples = file.read(wanted, dtype="float32", always_2d=True)
+                held += len(samples)
+                more = len(samples) == wanted and held < frames
+                yield _Block(_mean(samples), rate)
     except soundfile.LibsndfileError as error:
         raise DecodeError(f"{path.name}: {error.error_string}") from error
-    if path.suffix.lower() == ".wav":
-        stated = max(stated, _wav_seconds(path))
-    if len(samples) / rate < stated - _ROUNDING:
-        raise DecodeError(f"{path.name}: sound stops after {len(samples) / rate:.2f} s of {stated:.2f} s")
-    return samples.mean(axis=1), rate, 0.0
+    refuse_cut_sound(path, held, rate)
+    if held < frames != _UNSTATED:
+        raise DecodeError(f"{path.name}: sound stops after {held / rate:.2f} s of {frames / rate:.2f} s")
 
 
-def _wav_seconds(path: Path) -> float:
-    """Return how long a WAV header says the sound is; libsndfile corrects it silently when cut short.
-
-    Less one block: the last one of a compressed WAV may be padded.
-    """
-    rate = block = 0
-    with path.open("rb") as file:
-        if file.read(12)[:4] != b"RIFF":
-            return 0.0
-        while len(header := file.read(8)) == 8:
-            name, size = struct.unpack("<4sI", header)
-            if name == b"data":
-                streamed = size >= 0xFFFFFF00  # written before its length was known
-                return 0.0 if streamed or not rate else (size - block) / rate
-            chunk = file.read(min(size + size % 2, 64))
-            if name == b"fmt " and len(chunk) >= 14:
-                rate, block = struct.unpack_from("<IH", chunk, 8)  # bytes per second, and per block
-            file.seek(size + size % 2 - len(chunk), 1)
-    return 0.0
-
-
-def _read_stream(path: Path) -> tuple[NDArray[np.float32], int, float]:
-    """Decode the first sound stream of a container with FFmpeg."""
+def _decode_stream(path: Path) -> Generator[_Block, None, None]:
+    """Decode the first sound stream of a container with FFmpeg; join its many small frames."""
     with open_media(path) as container:
         if not container.streams.audio:
             raise MissingMediaError(f"{path.name}: no sound stream")
         stream = container.streams.audio[0]
-        ends = stated_end(container, stream)
-        zero, rate = origin(container), int(stream.rate)
-        to_float = av.AudioResampler(format="fltp")
-        begin, held = 0.0, 0
+        rate, ends = int(stream.rate or 0), stated_end(container, stream)
+        _refuse_layout(path, stream.channels, rate)
+        begin, held, pending = 0.0, 0, 0
         pieces: list[NDArray[np.float32]] = []
-        for frame in container.decode(stream):
-            time = begin + held / rate if frame.time is None else frame.time - zero
-            begin = begin if pieces else time
-            gap = time - begin - held / rate
-            if gap > _LONGEST_GAP:
-                raise DecodeError(f"{path.name}: a gap of {gap:.0f} s in the sound")
-            if gap > _SHORTEST_GAP:  # missing sound is silence, or all that follows would be early
-                pieces.append(np.zeros(round(gap * rate), np.float32))
-                held += len(pieces[-1])
-            try:
-                decoded = [f.to_ndarray().mean(axis=0) for f in to_float.resample(frame)]
-            except ValueError as error:
-                raise DecodeError(f"{path.name}: the sound changes its format midway ({error})") from error
-            pieces += decoded
-            held += sum(map(len, decoded))
-    if not pieces:
+        for begin, piece in _pieces(path, container, rate):
+            pieces.append(piece)
+            held, pending = held + len(piece), pending + len(piece)
+            if pending >= _BLOCK:
+                yield _Block(np.concatenate(pieces), rate, begin)
+                pieces, pending = [], 0
+    if held == 0:
         raise DecodeError(f"{path.name}: no sound could be decoded")
-    samples = np.concatenate(pieces).astype(np.float32, copy=False)
-    refuse_cut_stream(path, "sound", begin + len(samples) / rate, ends)
-    return samples, rate, begin
+    yield _Block(np.concatenate([*pieces, np.empty(0, np.float32)]), rate, begin)
+    refuse_cut_stream(path, "sound", begin + held / rate, ends)
+    refuse_cut_sound(path, held, rate)
+
+
+def _pieces(path: Path, container: InputContainer, rate: int) -> Iterator[tuple[float, NDArray[np.float32]]]:
+    """Yield the time of the first sample, and `[n]` samples of each frame and of the gaps before it."""
+    to_float = av.AudioResampler(format="flt")
+    zero, held = origin(container), 0
+    begin: float | None = None
+    for frame in container.decode(audio=0):
+        if frame.sample_rate != rate:
+            raise DecodeError(
+                f"{path.name}: the sound is at {frame.sample_rate} Hz where its header says {rate} Hz"
+            )
+        expected = (begin or 0.0) + held / rate
+        time = expected if frame.time is None else frame.time - zero
+        begin = time if begin is None else begin
+        gap = time - begin - held / rate
+        for piece in chain(_silence(path, gap, rate), _mono(path, frame, to_float)):
+            held += len(piece)
+            yield begin, piece
+
+
+def _silence(path: Path, gap: float, rate: int) -> Iterator[NDArray[np.float32]]:
+    """Yield zeros for a gap of so many seconds: or all that follows would be early."""
+    if gap > _LONGEST_GAP:
+        raise DecodeError(f"{path.name}: a gap of {gap:.0f} s in the sound")
+    missing = round(gap * rate) if gap > _SHORTEST_GAP else 0
+    for first in range(0, missing, _BLOCK):
+        yield np.zeros(min(_BLOCK, missing - first), np.float32)
+
+
+def _mono(path: Path, frame: av.AudioFrame, to_float: av.AudioResampler) -> Iterator[NDArray[np.float32]]:
+    channels = frame.layout.nb_channels
+    if frame.format.name == "fltp" and channels <= _SEPARATE:  # as most codecs give it
+        yield frame.to_ndarray().mean(axis=0, dtype=np.float32)
+        return
+    try:
+        for part in to_float.resample(frame):
+            yield _mean(part.to_ndarray().astype(np.float32, copy=False).reshape(-1, channels))
+    except ValueError as error:
+        raise DecodeError(f"{path.name}: the sound changes its format midway ({error})") from error
+
+
+def _mean(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Average the channels of `[N, C]`; one channel is its own mean and costs nothing."""
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    return np.ascontiguousarray(samples.T).mean(axis=0)  # adding whole channels is several times faster

@@ -117,6 +117,25 @@ def cut(path: Path, share: float) -> Path:
     return path
 
 
+def patch(path: Path, mark: bytes, layout: str, number: int) -> Path:
+    """Overwrite a number that follows a mark in a file; `layout` is for struct, padding included."""
+    content = bytearray(path.read_bytes())
+    begin = content.index(mark) + len(mark)
+    skipped = struct.calcsize(layout) - struct.calcsize(layout[0] + layout[-1])
+    struct.pack_into(layout[0] + layout[-1], content, begin + skipped, number)
+    path.write_bytes(content)
+    return path
+
+
+def set_flac_length(path: Path, samples: int) -> Path:
+    """Overwrite the 36 bits in which a FLAC states its samples; 0 is "unknown" (RFC 9639, section 8.2)."""
+    content = bytearray(path.read_bytes())
+    field = int.from_bytes(content[18:26], "big") >> 36 << 36 | samples
+    content[18:26] = field.to_bytes(8, "big")
+    path.write_bytes(content)
+    return path
+
+
 def rotate_mp4(path: Path, matrix: tuple[int, int, int, int]) -> Path:
     """Write a display matrix (a, b, c, d) into the track header of an MP4 file."""
     content = bytearray(path.read_bytes())
