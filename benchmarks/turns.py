@@ -8,7 +8,12 @@ from collections.abc import Callable
 
 
 def compare(
-    name: str, ours: Callable[[], object], baseline: Callable[[], object], *, rounds: int = 5
+    name: str,
+    ours: Callable[[], object],
+    baseline: Callable[[], object],
+    *,
+    rounds: int = 5,
+    warm: bool = True,
 ) -> None:
     """Print one JSON line: median seconds of both sides, and how many times faster ours is.
 
@@ -16,16 +21,26 @@ def compare(
         name: What is measured.
         ours: One run of our way.
         baseline: One run of the way that a user would write today.
-        rounds: Runs of each, after one of each to warm up.
+        rounds: Runs of each.
+        warm: Run each once before.
     """
     times: dict[Callable[[], object], list[float]] = {ours: [], baseline: []}
-    for turn in range(rounds + 1):
+    for turn in range(rounds + warm):
         for side, measured in times.items():
             began = time.perf_counter()
             side()
-            if turn:
+            if turn >= warm:
                 measured.append(time.perf_counter() - began)
-    a, b = statistics.median(times[ours]), statistics.median(times[baseline])
-    line = {"name": name, "ours": round(a, 4), "baseline": round(b, 4), "ratio": round(b / a, 2), "unit": "s"}
+    say(name, statistics.median(times[ours]), statistics.median(times[baseline]))
+
+
+def say(name: str, ours: float, baseline: float, unit: str = "s") -> None:
+    """Print one JSON line; the ratio says how many times less ours is."""
+    ratio = round(baseline / ours, 2) if ours else None
+    line = {"name": name, "ours": _short(ours), "baseline": _short(baseline), "ratio": ratio, "unit": unit}
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")

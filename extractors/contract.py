@@ -2,16 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affectstack import AffectstackError
+from extractors.shared import Shared
 
+Precision = Literal["fp32", "bf16"]
 FloatArray = NDArray[np.float32]
 
 
@@ -31,6 +32,10 @@ class TooShortError(ClipError):
     """The clip is too short for the extractor to give one row."""
 
 
+class LimitExceededError(ClipError):
+    """The clip would take more time, memory or disk than one clip may."""
+
+
 class BadFeaturesError(ClipError):
     """An extractor gave NaN, the wrong shape or the wrong type."""
 
@@ -46,6 +51,7 @@ class Clip:
         start: Where the clip begins in its file, in seconds; None is the beginning.
         end: Where it ends, in seconds; None is the end.
         view: The camera, or "".
+        shared: The media of this clip, where several extractors read it at once.
     """
 
     clip_id: str
@@ -54,6 +60,7 @@ class Clip:
     start: float | None = None
     end: float | None = None
     view: str = ""
+    shared: Shared | None = field(default=None, compare=False, repr=False)
 
     @property
     def sound(self) -> Path | None:
@@ -95,11 +102,13 @@ class Features:
         values: `[T, D]` float32.
         intervals: `[T, 2]` float64, `[start, end)` of each row in seconds on the media's clock.
         valid: `[T]` bool; False marks padding, frames without a face, and the like.
+        silent: True if the clip has sound and all of it is digital silence.
     """
 
     values: FloatArray
     intervals: NDArray[np.float64]
     valid: NDArray[np.bool_]
+    silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,12 +120,18 @@ class Window:
         start: Seconds on the media's clock.
         end: Seconds; the window covers `[start, end)`.
         valid: False where too little of the window is real content.
+        silent: True if it is sound and all of it is digital silence.
     """
 
     data: NDArray[Any]
     start: float
     end: float
     valid: bool = True
+    silent: bool = False
+
+    def emptied(self) -> "Window":
+        """Return the window without its data, which nobody needs once it was embedded."""
+        return replace(self, data=np.empty(0))
 
 
 class Extractor(ABC):
@@ -124,16 +139,19 @@ class Extractor(ABC):
 
     Attributes:
         modality: What it reads: "video", "audio", "au", "face" or "text".
-        reads_media: False if it never opens the clip's own files.
-        on_device: True if it runs a network that takes the whole machine, so that several worker
-            processes of it would only be in each other's way.
+        reads_media: False if it never opens the clip's own files; then it runs where the engine runs.
+        sound_rate: The rate of the sound that it asks for, in Hz; None if it reads none.
+        clips_per_shard: How many clips are a minute or more of work.
+        rows_per_second: How many rows it gives for a second of media; 0 if their number is fixed.
         untrained: True if its weights are random; every output says so.
         trained_on: The subjects of this manifest that its weights have seen.
     """
 
     modality: ClassVar[str]
-    reads_media: ClassVar[bool] = True
-    on_device: ClassVar[bool] = False
+    reads_media: bool = True
+    sound_rate: int | None = None
+    clips_per_shard: int = 512
+    rows_per_second: float = 0.0
     untrained: bool = False
     trained_on: frozenset[str] = frozenset()
 
@@ -168,36 +186,69 @@ class Extractor(ABC):
 
 
 class WindowExtractor(Extractor):
-    """An extractor that cuts windows on the CPU and embeds batches of them on a device."""
+    """An extractor that cuts windows in decode workers and embeds batches of them on a device.
 
-    on_device: ClassVar[bool] = True
-    batch: int = 4
+    Attributes:
+        precision: What the network computes in; decided before `prepare` and part of the identity.
+        look_ahead: How many windows of a shard are collected before batches are formed of them.
+    """
+
+    clips_per_shard: int = 32
+    precision: Precision = "fp32"
+    look_ahead: int = 1
+
+    @property
+    def allows_bf16(self) -> bool:
+        """True if bfloat16 was measured to keep the features; see the extractor's card."""
+        return False
 
     @abstractmethod
     def windows(self, clip: Clip) -> Iterator[Window]:
-        """Yield the clip's prepared windows in time order; runs wherever decoding runs."""
+        """Yield the clip's prepared windows in time order; runs in a decode worker."""
 
     @abstractmethod
     def embed(self, windows: Sequence[Window]) -> list[FloatArray]:
         """Return one `[t, D]` float32 array per window, whatever the batch holds besides it."""
+
+    def batches(self, windows: Sequence[Window]) -> Iterator[list[int]]:
+        """Yield which of some windows to embed together; by itself, all of them one by one."""
+        return ([i] for i in range(len(windows)))
+
+    def speed_up(self, windows: int) -> str:
+        """Do what pays for itself over so many windows, such as compiling; return a line that says so."""
+        return ""
+
+    def windows_in(self, seconds: float | None) -> int:
+        """Return about how many windows a clip of some length has; None is an unknown length."""
+        return 1
 
     def intervals(self, window: Window, rows: int) -> NDArray[np.float64]:
         """Return `[rows, 2]` seconds for the rows that `embed` gave for a window: equal parts."""
         edges = np.linspace(window.start, window.end, rows + 1)
         return np.column_stack([edges[:-1], edges[1:]])
 
-    def extract(self, clip: Clip) -> Features:
-        """Embed the clip's windows batch by batch; memory does not grow with its length."""
-        values, intervals, valid = [], [], []
-        stream = self.windows(clip)
-        while batch := list(islice(stream, self.batch)):
-            for window, rows in zip(batch, self.embed(batch), strict=True):
-                values.append(rows)
-                intervals.append(self.intervals(window, len(rows)))
-                valid.append(np.full(len(rows), window.valid))
-        if not values:
+    def assemble(self, parts: Sequence[tuple[Window, FloatArray]]) -> Features:
+        """Return the features of a clip from its windows, in time order, and their rows.
+
+        Raises:
+            TooShortError: If there are none.
+        """
+        if not parts:
             raise TooShortError("no window fits into the clip")
-        return Features(np.concatenate(values), np.concatenate(intervals), np.concatenate(valid))
+        return Features(
+            np.concatenate([rows for _, rows in parts]),
+            np.concatenate([self.intervals(window, len(rows)) for window, rows in parts]),
+            np.concatenate([np.full(len(rows), window.valid) for window, rows in parts]),
+            silent=all(window.silent for window, _ in parts),
+        )
+
+    def extract(self, clip: Clip) -> Features:
+        """Embed the clip's windows as they come; memory does not grow with its length."""
+        parts = []
+        for window in self.windows(clip):
+            (rows,) = self.embed([window])
+            parts.append((window.emptied(), rows))
+        return self.assemble(parts)
 
 
 def check_features(features: Features, dim: int) -> None:

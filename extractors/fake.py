@@ -1,13 +1,19 @@
 """A fake extractor: the whole road in seconds, with no weights and no media."""
 
 import hashlib
-from collections.abc import Sequence
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from extractors.contract import Clip, DecodeError, Extractor, Features
 from extractors.registry import EXTRACTORS
+
+Fault = Literal["none", "error", "nan", "shape", "type", "empty", "noise", "bug", "memory", "hang", "crash"]
 
 
 @EXTRACTORS.register("fake")
@@ -18,8 +24,12 @@ class Fake(Extractor):
         modality: The `extract` command that runs it.
         dim: Columns.
         rows: Rows per clip.
-        fault: What goes wrong on clips whose id is in `on`: an error, NaN, or the wrong shape.
+        fault: What goes wrong on clips whose id is in `on`: an error, NaN, the wrong shape or type, no rows,
+            other numbers every time, a bug, memory without end, a process that never ends or that dies.
         on: The ids of those clips.
+        worker: Run in a decode worker, as extractors that read media do.
+        seconds: How long a clip takes.
+        shard: Clips per shard.
         seed: Changes every number.
         trained_on: Subjects that it pretends to have seen.
     """
@@ -33,8 +43,11 @@ class Fake(Extractor):
         modality: Literal["video", "audio", "au", "face", "text"] = "video",
         dim: int = 8,
         rows: int = 3,
-        fault: Literal["none", "error", "nan", "shape"] = "none",
+        fault: Fault = "none",
         on: Sequence[str] = (),
+        worker: bool = False,
+        seconds: float = 0.0,
+        shard: int = 512,
         seed: int = 0,
         trained_on: Sequence[str] = (),
     ) -> None:
@@ -43,6 +56,9 @@ class Fake(Extractor):
         self.rows = rows
         self.fault = fault
         self.on = frozenset(on)
+        self.reads_media = worker
+        self.seconds = seconds
+        self.clips_per_shard = shard
         self.seed = seed
         self.trained_on = frozenset(trained_on)
 
@@ -59,12 +75,51 @@ class Fake(Extractor):
         """Return `[rows, dim]` normal numbers, or fail as told."""
         digest = hashlib.sha256(f"{self.seed}:{clip.clip_id}:{clip.view}".encode()).digest()
         values = np.random.default_rng(list(digest)).normal(size=(self.rows, self._dim)).astype(np.float32)
-        if clip.clip_id in self.on:
-            if self.fault == "error":
-                raise DecodeError("a fault was asked for")
-            if self.fault == "nan":
-                values[0, 0] = np.nan
-            if self.fault == "shape":
-                values = values[:, :-1]
         edges = np.arange(self.rows + 1, dtype=np.float64)
-        return Features(values, np.column_stack([edges[:-1], edges[1:]]), np.ones(self.rows, dtype=np.bool_))
+        good = Features(values, np.column_stack([edges[:-1], edges[1:]]), np.ones(self.rows, dtype=np.bool_))
+        time.sleep(self.seconds)
+        return _FAULTS[self.fault](good) if clip.clip_id in self.on else good
+
+
+def _error(_: Features) -> Features:
+    raise DecodeError("a fault was asked for")
+
+
+def _nan(features: Features) -> Features:
+    features.values[0, 0] = np.nan
+    return features
+
+
+def _bug(_: Features) -> Features:
+    raise KeyError("a bug was asked for")
+
+
+def _memory(features: Features) -> Features:
+    return replace(features, values=np.ones((1 << 40, 1), np.float32))
+
+
+def _hang(_: Features) -> Features:
+    while True:
+        time.sleep(1)
+
+
+def _crash(_: Features) -> Features:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    raise AssertionError
+
+
+_FAULTS: dict[Fault, Callable[[Features], Features]] = {
+    "none": lambda f: f,
+    "error": _error,
+    "nan": _nan,
+    "shape": lambda f: replace(f, values=f.values[:, :-1]),
+    "type": lambda f: replace(f, values=f.values.astype(np.float64)),
+    "empty": lambda f: Features(f.values[:0], f.intervals[:0], f.valid[:0]),
+    "noise": lambda f: replace(
+        f, values=np.random.default_rng().normal(size=f.values.shape).astype(np.float32)
+    ),
+    "bug": _bug,
+    "memory": _memory,
+    "hang": _hang,
+    "crash": _crash,
+}

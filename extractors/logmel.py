@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectstack import AffectstackError
-from extractors.audio import DECODER, read_waveform
+from extractors.audio import DECODER
 from extractors.contract import Clip, Extractor, Features, TooShortError
+from extractors.reading import sound_of
 from extractors.registry import EXTRACTORS
 
 _FLOOR = 1e-10  # of power, -100 dB
@@ -47,12 +48,17 @@ class LogMel(Extractor):
                 f"logmel: rate {rate}, n_fft {n_fft}, hop {hop}, bands {bands}, {low:g} to {top:g} Hz; "
                 "expected hop up to n_fft and a band range inside 0 to rate/2"
             )
-        self.rate = rate
+        self.rate = self.sound_rate = rate
         self.n_fft = n_fft
         self.hop = hop
         self.bands = bands
         self.low = low
         self.high = top
+        self.rows_per_second = rate / hop
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the filters behind when sent to another process: they can be larger than the sound."""
+        return {k: v for k, v in self.__dict__.items() if k != "_filters"}
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -77,7 +83,7 @@ class LogMel(Extractor):
         """Return `[floor(N / hop) + 1, bands]` dB values of N samples."""
         from transformers.audio_utils import spectrogram, window_function
 
-        sound = read_waveform(clip.need_sound(), self.rate, start=clip.start, end=clip.end)
+        sound = sound_of(clip, self.rate)
         if len(sound.samples) <= self.n_fft // 2:
             raise TooShortError(f"{len(sound.samples)} samples; one window is {self.n_fft}")
         values = spectrogram(
@@ -94,4 +100,4 @@ class LogMel(Extractor):
         middles = np.arange(len(values)) * self.hop / self.rate
         half = self.hop / self.rate / 2
         intervals = np.column_stack([np.maximum(middles - half, 0), middles + half]) + sound.start
-        return Features(values, intervals, np.ones(len(values), dtype=np.bool_))
+        return Features(values, intervals, np.ones(len(values), dtype=np.bool_), sound.silent)

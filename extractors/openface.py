@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from affectstack import AffectstackError
 from extractors.contract import (
@@ -68,6 +67,8 @@ class OpenFace(Extractor):
         self.binary = binary
         self.min_confidence = min_confidence
         self.timeout = timeout
+        self.rows_per_second = 30.0
+        self.clips_per_shard = 16 if csv_dir is None else 512
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -163,6 +164,8 @@ class OpenFace(Extractor):
 
     def _read(self, path: Path, clip: Clip) -> Features:
         """Read a CSV file as OpenFace writes it, with or without blanks in its header."""
+        import pandas as pd  # takes half a second
+
         try:
             frame = pd.read_csv(path, skipinitialspace=True)
         except (ValueError, OSError) as error:

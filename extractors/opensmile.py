@@ -5,19 +5,20 @@ Eyben et al. 2010. openSMILE is free for research and education only; see its li
 
 import math
 from functools import cached_property
-from typing import Any, Literal
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import opensmile
 
-from extractors.audio import DECODER, read_waveform
+from extractors.audio import DECODER
 from extractors.contract import Clip, Extractor, Features, TooShortError
+from extractors.reading import sound_of
 from extractors.registry import EXTRACTORS
 
-_LEVELS = {
-    "functionals": opensmile.FeatureLevel.Functionals,
-    "lld": opensmile.FeatureLevel.LowLevelDescriptors,
-}
+if TYPE_CHECKING:
+    import opensmile
+
+_LEVELS = {"functionals": "Functionals", "lld": "LowLevelDescriptors"}
 
 
 @EXTRACTORS.register("opensmile")
@@ -40,11 +41,19 @@ class OpenSmile(Extractor):
     ) -> None:
         self.feature_set = feature_set
         self.level = level
-        self.rate = rate
+        self.rows_per_second = 100.0 if level == "lld" else 0.0
+        self.rate = self.sound_rate = rate
 
     @cached_property
-    def _smile(self) -> opensmile.Smile:
-        return opensmile.Smile(opensmile.FeatureSet[self.feature_set], _LEVELS[self.level])
+    def _smile(self) -> "opensmile.Smile":
+        import opensmile  # takes half a second
+
+        level = opensmile.FeatureLevel[_LEVELS[self.level]]
+        return opensmile.Smile(opensmile.FeatureSet[self.feature_set], level)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the running openSMILE behind when sent to another process."""
+        return {k: v for k, v in self.__dict__.items() if k != "_smile"}
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -57,13 +66,13 @@ class OpenSmile(Extractor):
             "feature_set": self.feature_set,
             "level": self.level,
             "rate": self.rate,
-            "opensmile": opensmile.__version__,
+            "opensmile": version("opensmile"),
             "decoder": DECODER,
         }
 
     def extract(self, clip: Clip) -> Features:
         """Return `[1, D]` functionals of the clip or `[T, D]` descriptors."""
-        sound = read_waveform(clip.need_sound(), self.rate, start=clip.start, end=clip.end)
+        sound = sound_of(clip, self.rate)
         table = self._smile.process_signal(sound.samples, self.rate)
         values = table.to_numpy(dtype=np.float32)
         seconds = len(sound.samples) / self.rate
@@ -72,4 +81,4 @@ class OpenSmile(Extractor):
         ends = table.index.get_level_values("end").total_seconds().to_numpy(dtype=np.float64)
         starts = table.index.get_level_values("start").total_seconds().to_numpy(dtype=np.float64)
         intervals = np.column_stack([starts, np.minimum(ends, seconds)]) + sound.start
-        return Features(values, intervals, np.ones(len(values), dtype=np.bool_))
+        return Features(values, intervals, np.ones(len(values), dtype=np.bool_), sound.silent)

@@ -6,21 +6,23 @@ over its remaining positions: 2,048 values of the slow pathway and 256 of the fa
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from affectstack import AffectstackError
 from extractors.contract import Clip, FloatArray, TooShortError, Window, WindowExtractor
+from extractors.reading import frames_of
 from extractors.registry import EXTRACTORS
-from extractors.roi_align import provide_roi_align
-from extractors.video import DECODER, sample_frames
-from extractors.weights import Weights, WeightsError, card, load_state_dict, resolve
+from extractors.video import DECODER
+from extractors.weights import Weights, card, resolve
+
+if TYPE_CHECKING:
+    from extractors.slowfast_network import SlowFastNetwork
 
 _SLOW, _FAST = 2048, 256
-_MEAN, _STD = 0.45, 0.225  # of pixels in 0..1, RGB; the same for the three colours
+MEAN, STD = 0.45, 0.225  # of pixels in 0..1, RGB; the same for the three colours
 
 
 @EXTRACTORS.register("slowfast_8x8_r50")
@@ -74,8 +76,12 @@ class SlowFast8x8R50(WindowExtractor):
         self.min_fill = min_fill
         self.seed = seed
         self.trained_on = frozenset(trained_on)
-        self._model: torch.nn.Module | None = None
-        self._pooled: list[torch.Tensor] = []
+        self.rows_per_second = fps / stride
+        self._network: SlowFastNetwork | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the network behind when sent to another process."""
+        return {**self.__dict__, "_network": None}
 
     @property
     def untrained(self) -> bool:  # type: ignore[override]  # decided by the weights
@@ -108,11 +114,11 @@ class SlowFast8x8R50(WindowExtractor):
             "short_side": self.short_side,
             "crop": self.crop,
             "min_fill": self.min_fill,
-            "mean": _MEAN,
-            "std": _STD,
+            "mean": MEAN,
+            "std": STD,
             "colour": "rgb",
             "decoder": DECODER,
-            "precision": "fp32",
+            "precision": self.precision,
         }
 
     def windows(self, clip: Clip) -> Iterator[Window]:
@@ -120,9 +126,7 @@ class SlowFast8x8R50(WindowExtractor):
         hop = self.stride // self.sampling_rate
         held: deque[NDArray[np.uint8]] = deque(maxlen=self.frames)
         begin = 0.0
-        frames = sample_frames(
-            clip.need_video(), self.step, short_side=self.short_side, start=clip.start, end=clip.end
-        )
+        frames = frames_of(clip, self.step, self.short_side)
         for seen, frame in enumerate(frames, start=1):
             begin = frame.time if seen == 1 else begin
             held.append(self._centre(frame.image))
@@ -135,31 +139,43 @@ class SlowFast8x8R50(WindowExtractor):
             held.extend([held[-1]] * (self.frames - real))
             yield self._window(held, begin, valid=real / self.frames >= self.min_fill)
 
+    @property
+    def allows_bf16(self) -> bool:
+        """As the card of the weights says."""
+        return card("slowfast_8x8_r50").allows_bf16
+
+    def windows_in(self, seconds: float | None) -> int:
+        """Return how many windows a clip of some length has."""
+        whole = 0.0 if seconds is None else (seconds - self.frames * self.step) * self.fps
+        return 1 + max(0, int(whole // self.stride))
+
     def prepare(self) -> None:
         """Build the network and load its weights, every key of them."""
-        if self._model is None:
-            self._model = _build(self.crop, self._resolved(), self.seed)
-            self._model.head.projection.register_forward_pre_hook(self._keep)  # type: ignore[union-attr]
-            if torch.cuda.is_available():
-                self._model.cuda()
+        if self._network is None:
+            from extractors.slowfast_network import SlowFastNetwork
 
-    @torch.inference_mode()
+            self._network = SlowFastNetwork(self.crop, self._resolved(), self.seed, self.precision)
+            self.look_ahead = self._network.batch
+
+    def speed_up(self, windows: int) -> str:
+        """Compile the network for the CPU if so many windows pay for that."""
+        self.prepare()
+        assert self._network is not None  # noqa: S101  # made by prepare
+        return self._network.compile_for(windows)
+
+    def batches(self, windows: Sequence[Window]) -> Iterator[list[int]]:
+        """Yield as many as the device takes at once."""
+        return (
+            list(range(first, min(first + self.look_ahead, len(windows))))
+            for first in range(0, len(windows), self.look_ahead)
+        )
+
     def embed(self, windows: Sequence[Window]) -> list[FloatArray]:
         """Return one `[1, 2304]` row per window."""
         self.prepare()
-        assert self._model is not None  # noqa: S101  # made by prepare
-        device = next(self._model.parameters()).device
-        # [N, T, H, W, 3] uint8 -> [N, 3, T, H, W] float
-        pixels = torch.from_numpy(np.stack([w.data for w in windows])).to(device)
-        fast = (pixels.permute(0, 4, 1, 2, 3).float().div_(255) - _MEAN) / _STD
-        slow = fast[:, :, _slow_frames(self.frames, self.alpha)]
-        self._model([slow, fast])
-        # [N, T, H, W, 2304], the input of the projection
-        features = self._pooled.pop().float().mean(dim=(1, 2, 3))
-        return [row[None] for row in features.cpu().numpy()]
-
-    def _keep(self, _module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        self._pooled[:] = [inputs[0]]
+        assert self._network is not None  # noqa: S101  # made by prepare
+        rows = self._network(np.stack([w.data for w in windows]))
+        return [row[None] for row in rows]
 
     def _resolved(self) -> Weights:
         return resolve(self.weights, card("slowfast_8x8_r50"))
@@ -171,60 +187,3 @@ class SlowFast8x8R50(WindowExtractor):
 
     def _window(self, held: Sequence[NDArray[np.uint8]], start: float, valid: bool = True) -> Window:
         return Window(np.stack(held), start, start + self.frames * self.step, valid)
-
-
-def _slow_frames(frames: int, alpha: int) -> torch.Tensor:
-    """Return the frames of the slow pathway, spread as PySlowFast trains it."""
-    return torch.linspace(0, frames - 1, frames // alpha).long()
-
-
-def _build(crop: int, weights: Weights, seed: int) -> torch.nn.Module:
-    provide_roi_align()
-    from slowfast.config.defaults import get_cfg
-    from slowfast.models.video_model_builder import SlowFastModel
-
-    cfg = get_cfg()
-    cfg.merge_from_list(_config(crop))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = SlowFastModel(cfg)
-    if weights.path is not None:
-        _load_strictly(model, weights)
-    return model.eval().requires_grad_(False)
-
-
-def _config(crop: int) -> list[Any]:
-    """Return the model part of the zoo's SLOWFAST_8x8_R50 configuration."""
-    return [
-        "MODEL.ARCH", "slowfast", "MODEL.NUM_CLASSES", 400, "MODEL.DROPOUT_RATE", 0.5,
-        "DATA.NUM_FRAMES", 32, "DATA.CROP_SIZE", crop, "DATA.INPUT_CHANNEL_NUM", [3, 3],
-        "SLOWFAST.ALPHA", 4, "SLOWFAST.BETA_INV", 8,
-        "SLOWFAST.FUSION_CONV_CHANNEL_RATIO", 2, "SLOWFAST.FUSION_KERNEL_SZ", 7,
-        "RESNET.DEPTH", 50, "RESNET.ZERO_INIT_FINAL_BN", True, "RESNET.WIDTH_PER_GROUP", 64,
-        "RESNET.NUM_GROUPS", 1, "RESNET.TRANS_FUNC", "bottleneck_transform", "RESNET.STRIDE_1X1", False,
-        "RESNET.NUM_BLOCK_TEMP_KERNEL", [[3, 3], [4, 4], [6, 6], [3, 3]],
-        "RESNET.SPATIAL_STRIDES", [[1, 1], [2, 2], [2, 2], [2, 2]],
-        "RESNET.SPATIAL_DILATIONS", [[1, 1], [1, 1], [1, 1], [1, 1]],
-        "NONLOCAL.LOCATION", [[[], []], [[], []], [[], []], [[], []]],
-        "NONLOCAL.GROUP", [[1, 1], [1, 1], [1, 1], [1, 1]],
-    ]  # fmt: skip
-
-
-def _load_strictly(model: torch.nn.Module, weights: Weights) -> None:
-    assert weights.path is not None  # noqa: S101  # asked by the caller
-    state = load_state_dict(weights.path)
-    own = {k: tuple(v.shape) for k, v in model.state_dict().items()}
-    missing = [k for k in own if k not in state]
-    extra = [k for k in state if k not in own]
-    shapes = [k for k in own if k in state and tuple(state[k].shape) != own[k]]
-    if missing or extra or shapes:
-        raise WeightsError(
-            f"{weights.path}: does not fit slowfast_8x8_r50: {_few('missing', missing)}; "
-            f"{_few('unknown', extra)}; {_few('of another shape', shapes)}"
-        )
-    model.load_state_dict(state, strict=True)
-
-
-def _few(what: str, keys: Sequence[str]) -> str:
-    shown = ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
-    return f"{len(keys)} {what}" + (f" ({shown})" if keys else "")

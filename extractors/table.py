@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from affectstack import AffectstackError, did_you_mean
 from extractors.contract import BadFeaturesError, Clip, Extractor, Features, MissingMediaError
 from extractors.registry import EXTRACTORS
 from extractors.weights import sha256
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _EMPTY = ["", "NA", "N/A", "NaN", "nan", "null", "None"]
 
@@ -120,7 +122,9 @@ class FeatureTable(Extractor):
             raise TableError(f"features table {self.path}: no such file; set the feature's `path`")
 
     @cached_property
-    def _frame(self) -> pd.DataFrame:
+    def _frame(self) -> "pd.DataFrame":
+        import pandas as pd  # takes half a second
+
         self._need_file()
         try:
             if self.path.suffix == ".parquet":
@@ -179,6 +183,8 @@ class FeatureTable(Extractor):
     @cached_property
     def _rows(self) -> dict[str, NDArray[np.int64]]:
         """Row numbers by clip name."""
+        import pandas as pd  # takes half a second
+
         keys = self._frame[self.key].astype(str).str.strip()
         if self.key_pattern is not None:
             try:

@@ -10,10 +10,12 @@ from av.container import InputContainer
 from av.stream import Disposition
 from numpy.typing import NDArray
 
-from extractors.contract import DecodeError, MissingMediaError
+from extractors.contract import DecodeError, LimitExceededError, MissingMediaError
 from extractors.media import open_media, origin, refuse_cut_stream, stated_end
 
 DECODER = f"pyav-{av.__version__}"
+Decoded = tuple[av.VideoFrame, float, float]  # frame, time, and how long it is shown, in seconds
+MAX_PIXELS = 8192 * 4608  # of one frame; 8K film has 8192 x 4320
 _TOLERANCE = 1e-6
 _INDEXED = ("mov", "matroska")
 _LONGEST_GAP = 600.0  # seconds; more is a damaged time stamp, which would ask for frames without end
@@ -39,6 +41,7 @@ def sample_frames(
     short_side: int | None = None,
     start: float | None = None,
     end: float | None = None,
+    frames: Iterator[Decoded] | None = None,
 ) -> Iterator[Frame]:
     """Decode the frames that a player would show at regular times.
 
@@ -52,15 +55,17 @@ def sample_frames(
         short_side: Resize so that the shorter side has this many pixels; None keeps the size.
         start: Where to begin, in seconds; None is the first frame.
         end: Where to stop, in seconds; None is the end of the video.
+        frames: What `decode` gives for this path and `start`, where it is decoded already.
 
     Raises:
         MissingMediaError: If the file has no video stream.
         DecodeError: If it cannot be decoded, has no frames, or was cut short.
+        LimitExceededError: If a frame is larger than any film.
     """
     shown: av.VideoFrame | None = None
     grid = 0
     begin, ends = 0.0, 0.0
-    for frame, time, length in _frames(path, start):
+    for frame, time, length in frames or decode(path, start):
         if shown is None:
             begin = time if start is None else max(start, 0.0)
             if start is not None and time > begin:
@@ -79,7 +84,7 @@ def sample_frames(
         grid += 1
 
 
-def _frames(path: Path, start: float | None) -> Iterator[tuple[av.VideoFrame, float, float]]:
+def decode(path: Path, start: float | None = None) -> Iterator[Decoded]:
     """Yield each frame with its time and how long it is shown, both in seconds.
 
     With a `start`, frames long before it may be left out, but never the one that is shown then.
@@ -100,17 +105,19 @@ def _frames(path: Path, start: float | None) -> Iterator[tuple[av.VideoFrame, fl
         yield from _decoded(path, container)
 
 
-def _decoded(path: Path, container: InputContainer) -> Iterator[tuple[av.VideoFrame, float, float]]:
+def _decoded(path: Path, container: InputContainer) -> Iterator[Decoded]:
     pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not pictures:
         raise MissingMediaError(f"{path.name}: no video stream")
     stream = pictures[0]
+    _refuse_huge(path, stream.codec_context.width, stream.codec_context.height)
     stream.thread_type = "AUTO"
     zero = origin(container)
     rate = stream.average_rate or stream.guessed_rate
     usual = float(1 / rate) if rate else 0.04
     time, length = None, usual
     for frame in container.decode(stream):
+        _refuse_huge(path, frame.width, frame.height)
         before = time
         guess = 0.0 if before is None else before + usual
         time = guess if frame.time is None else frame.time - zero
@@ -120,6 +127,13 @@ def _decoded(path: Path, container: InputContainer) -> Iterator[tuple[av.VideoFr
         yield frame, time, length
     if time is not None:
         refuse_cut_stream(path, "video", time + usual, stated_end(container, stream))
+
+
+def _refuse_huge(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise LimitExceededError(
+            f"{path.name}: frames of {width} x {height} pixels; at most {MAX_PIXELS} in all are decoded"
+        )
 
 
 def _rgb(frame: av.VideoFrame, short_side: int | None) -> NDArray[np.uint8]:

@@ -1,18 +1,17 @@
 """Speech embeddings by wav2vec 2.0 (Baevski et al. 2020; XLSR-53: Conneau et al. 2020)."""
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pickle import UnpicklingError  # only to catch it
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
 from affectstack import AffectstackError
-from extractors.audio import DECODER, read_waveform
+from extractors.audio import DECODER
 from extractors.contract import Clip, FloatArray, TooShortError, Window, WindowExtractor
+from extractors.reading import sound_of
 from extractors.registry import EXTRACTORS
 from extractors.weights import Weights, WeightsError, card, resolve
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 _RATE = 16000
+_WASTE = 0.05  # of a batch may be padding
 
 # The shape of jonatasgrosman/wav2vec2-large-xlsr-53-english, for random weights (SYSTEMS 2.2).
 _XLSR_53: dict[str, Any] = {
@@ -52,6 +52,8 @@ class Wav2Vec2(WindowExtractor):
     """
 
     modality = "audio"
+    sound_rate = _RATE
+    look_ahead = 32
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class Wav2Vec2(WindowExtractor):
         self.chunk = chunk
         self.seed = seed
         self.trained_on = frozenset(trained_on)
+        self.rows_per_second = 50.0 if pool == "none" else 0.0
         self._model: Wav2Vec2Model | None = None
 
     @property
@@ -110,26 +113,41 @@ class Wav2Vec2(WindowExtractor):
             "normalised": self._normalises,
             "rate": _RATE,
             "decoder": DECODER,
-            "precision": "fp32",
+            "precision": self.precision,
         }
 
     def windows(self, clip: Clip) -> Iterator[Window]:
         """Yield `[N]` float32 pieces of at most `chunk` seconds, normalised as the network was trained."""
-        sound = read_waveform(clip.need_sound(), _RATE, start=clip.start, end=clip.end)
+        sound = sound_of(clip, _RATE)
         size = round(self.chunk * _RATE)
-        least = self._receptive_field
+        least, normalises = self._front
         if len(sound.samples) < least:
             raise TooShortError(f"{len(sound.samples)} samples; wav2vec2 needs {least}")
         for first in range(0, len(sound.samples), size):
             piece = sound.samples[first : first + size]
             if len(piece) >= least:
                 start = sound.start + first / _RATE
-                yield Window(self._normalise(piece), start, start + len(piece) / _RATE)
+                data = _normalise(piece) if normalises else piece
+                yield Window(data, start, start + len(piece) / _RATE, silent=sound.silent)
+
+    @property
+    def allows_bf16(self) -> bool:
+        """As the card of the weights says."""
+        return card("wav2vec2").allows_bf16
+
+    def windows_in(self, seconds: float | None) -> int:
+        """Return how many chunks a clip of some length has."""
+        return 1 if seconds is None else max(1, math.ceil(seconds / self.chunk))
+
+    def batches(self, windows: Sequence[Window]) -> Iterator[list[int]]:
+        """Yield windows of nearly equal length together, so that little of a batch is padding."""
+        yield from bucketed([len(w.data) for w in windows], self._most_in_batch, _WASTE)
 
     def prepare(self) -> None:
         """Load the network; a missing one is an error that says where to get it."""
         if self._model is not None:
             return
+        import torch
         from transformers import Wav2Vec2Model
 
         if self._resolved().random:
@@ -148,15 +166,18 @@ class Wav2Vec2(WindowExtractor):
                     f"{len(lacking)} parameters are missing or of another shape ({', '.join(lacking[:3])})"
                 )
         model = model.eval().requires_grad_(False)
+        model = model.to(torch.bfloat16 if self.precision == "bf16" else torch.float32)
         self._model = model.cuda() if torch.cuda.is_available() else model
 
-    @torch.inference_mode()
     def embed(self, windows: Sequence[Window]) -> list[FloatArray]:
         """Return `[T, D]` frames or `[1, D]` pooled rows, the same in any batch."""
+        import torch
+
         self.prepare()
-        if self.config.feat_extract_norm == "group":
-            return [row for w in windows for row in self._embed_batch([w.data])]
-        return self._embed_batch([w.data for w in windows])
+        with torch.inference_mode():
+            if self.config.feat_extract_norm == "group":
+                return [row for w in windows for row in self._embed_batch([w.data])]
+            return self._embed_batch([w.data for w in windows])
 
     def intervals(self, window: Window, rows: int) -> NDArray[np.float64]:
         """Frames lie one hop apart and cover one receptive field; a pooled row covers the window."""
@@ -166,6 +187,8 @@ class Wav2Vec2(WindowExtractor):
         return np.column_stack([starts, starts + self._receptive_field / _RATE])
 
     def _embed_batch(self, pieces: Sequence[NDArray[np.float32]]) -> list[FloatArray]:
+        import torch
+
         model = self._model
         assert model is not None  # noqa: S101  # made by prepare
         longest = max(len(p) for p in pieces)
@@ -175,7 +198,7 @@ class Wav2Vec2(WindowExtractor):
             batch[i, : len(piece)] = torch.from_numpy(piece)
             mask[i, : len(piece)] = 1
         masked = {} if self.config.feat_extract_norm == "group" else {"attention_mask": mask.to(model.device)}
-        out = model(batch.to(model.device), output_hidden_states=self.layer != "conv", **masked)
+        out = model(batch.to(model.device, model.dtype), output_hidden_states=self.layer != "conv", **masked)
         if self.layer == "conv":
             states = out.extract_features
         elif self.layer in (-1, self.config.num_hidden_layers):
@@ -201,6 +224,16 @@ class Wav2Vec2(WindowExtractor):
         return int(np.prod(self.config.conv_stride))
 
     @cached_property
+    def _front(self) -> tuple[int, bool]:
+        """What a decode worker must know: the fewest samples, and whether they are normalised."""
+        return self._receptive_field, self._normalises
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the network and its configuration behind when sent to another process."""
+        _ = self._front
+        return {k: v for k, v in self.__dict__.items() if k != "config"} | {"_model": None}
+
+    @cached_property
     def _receptive_field(self) -> int:
         field, hop = 1, 1
         for kernel, stride in zip(self.config.conv_kernel, self.config.conv_stride, strict=True):
@@ -218,11 +251,11 @@ class Wav2Vec2(WindowExtractor):
             return True  # the library's own default
         return bool(self._from_pretrained(Wav2Vec2FeatureExtractor).do_normalize)
 
-    def _normalise(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        if not self._normalises:
-            return samples
-        wide = samples.astype(np.float64)
-        return ((wide - wide.mean()) / np.sqrt(wide.var() + 1e-7)).astype(np.float32)
+    @property
+    def _most_in_batch(self) -> int:
+        import torch
+
+        return 32 if torch.cuda.is_available() else 4
 
     def _resolved(self) -> Weights:
         return resolve(self.weights, card("wav2vec2"))
@@ -234,6 +267,9 @@ class Wav2Vec2(WindowExtractor):
         return {"pretrained_model_name_or_path": weights.hub, "revision": weights.revision}
 
     def _from_pretrained(self, kind: Any, **options: Any) -> Any:
+        from pickle import UnpicklingError  # only to catch it
+
+        from safetensors import SafetensorError
         from transformers.utils import logging
 
         source = self._source()
@@ -245,3 +281,29 @@ class Wav2Vec2(WindowExtractor):
             where = source["pretrained_model_name_or_path"]
             raise card("wav2vec2").missing(f"cannot load {where} ({reason})") from error
         return loaded
+
+
+def bucketed(lengths: Sequence[int], most: int, waste: float) -> Iterator[list[int]]:
+    """Yield batches of positions, longest first, each padded to its longest.
+
+    Args:
+        lengths: Of the samples.
+        most: The size of a batch at most.
+        waste: The share of any batch that may be padding.
+    """
+    batch: list[int] = []
+    real = 0
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        padded = (len(batch) + 1) * lengths[batch[0]] if batch else lengths[i]
+        if batch and (len(batch) == most or real + lengths[i] < (1 - waste) * padded):
+            yield batch
+            batch, real = [], 0
+        batch.append(i)
+        real += lengths[i]
+    if batch:
+        yield batch
+
+
+def _normalise(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    wide = samples.astype(np.float64)
+    return ((wide - wide.mean()) / np.sqrt(wide.var() + 1e-7)).astype(np.float32)

@@ -24,7 +24,16 @@ class WeightsError(AffectstackError):
 
 @dataclass(frozen=True)
 class Card:
-    """What is known about a set of weights; see `weights.toml`."""
+    """What is known about a set of weights; see `weights.toml`.
+
+    The certificate holds what was measured with random weights, and what the tests hold the extractor to.
+
+    Attributes:
+        bf16_cosine: The least cosine of a row in bfloat16 with the same row in float32; 0: not allowed.
+        batch_tolerance: The largest change of a value by what else is in the batch, as a share of the
+            largest value.
+        padding_tolerance: The same, by padding.
+    """
 
     name: str
     title: str
@@ -34,6 +43,14 @@ class Card:
     note: str = ""
     hub: str = ""
     revision: str = ""
+    bf16_cosine: float = 0.0
+    batch_tolerance: float = 0.0
+    padding_tolerance: float = 0.0
+
+    @property
+    def allows_bf16(self) -> bool:
+        """True if bfloat16 keeps the features."""
+        return self.bf16_cosine > 0
 
     def missing(self, reason: str) -> WeightsError:
         """Return the error that says what is missing, where to get it and where to put it."""

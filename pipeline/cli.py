@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Annotated, cast
@@ -28,12 +30,13 @@ _CommandLineError = cast(
     type[Exception], next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 )
 
-EXIT_OK, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_BUDGET, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+EXIT_OK, EXIT_USAGE, EXIT_SOME_FAILED, EXIT_BUDGET, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 3, 130, 143
 
 
 def run(app: typer.Typer) -> None:
-    """Run a command and exit: 0 done, 1 usage or configuration, 2 and 3 failed clips, 130 interrupted."""
+    """Run a command and exit: 0 done, 1 usage or configuration, 2 and 3 failures, 130 and 143 by signals."""
     quieten()
+    ended = _listen()
     try:
         code = typer.main.get_command(app).main(standalone_mode=False)
     except typer.Exit as request:
@@ -47,8 +50,21 @@ def run(app: typer.Typer) -> None:
         complain(str(error))
         code = EXIT_USAGE
     if code == EXIT_INTERRUPTED:  # typer turns some interrupts into this code by itself
+        code = EXIT_TERMINATED if ended.is_set() else code
         complain("interrupted; run the same command again to go on where it stopped")
     sys.exit(code if isinstance(code, int) else EXIT_OK)
+
+
+def _listen() -> threading.Event:
+    """Let a request to end unwind the program as Ctrl-C does, so that nothing half-made stays."""
+    ended = threading.Event()
+
+    def end(number: int, frame: object) -> None:
+        ended.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    return ended
 
 
 def complain(message: str) -> None:

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from affectstack import AffectstackError
-from pipeline import engine
 from pipeline.cli import (
     DEFAULT_EXPERIMENT,
     EXIT_BUDGET,
@@ -22,11 +21,17 @@ from pipeline.cli import (
     stage,
     workers_or_cores,
 )
+from pipeline.engine.cluster import RayEngine
+from pipeline.engine.finish import publish_index, write_failures
+from pipeline.engine.local import LocalEngine, Settings, memory_per_worker
+from pipeline.engine.messages import Limits
+from pipeline.engine.plan import Plan, Takes, changed_keys, make_plan
+from pipeline.engine.reporter import Reporter
 from pipeline.experiment import Workspace, load
-from pipeline.features import FeatureIndex
+from pipeline.features import index_path, read_index
+from pipeline.files import WriteError, read_json
 from pipeline.options import ConfigError
-from pipeline.progress import Meter
-from pipeline.store import Record
+from pipeline.store import Failure, sweep_temporaries
 
 app = typer.Typer(add_completion=False)
 
@@ -42,17 +47,43 @@ class Wanted(StrEnum):
     ALL = "all"
 
 
+class WantedPrecision(StrEnum):
+    """What networks compute in."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+class WantedEngine(StrEnum):
+    """Where the work is done."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 @app.command()
 def extract(
     modality: Annotated[Wanted, typer.Argument(help="Which features to extract.")] = Wanted.ALL,
     experiment: ExperimentOption = DEFAULT_EXPERIMENT,
     workers: WorkersOption = None,
+    precision: Annotated[
+        WantedPrecision,
+        typer.Option(help="What networks compute in; auto is bf16 where the hardware has it."),
+    ] = WantedPrecision.AUTO,
+    engine: Annotated[
+        WantedEngine, typer.Option(help="Processes of this machine, or a Ray cluster.")
+    ] = WantedEngine.LOCAL,
+    address: Annotated[str, typer.Option(help="--engine ray: the address of the cluster.")] = "auto",
     max_failed: Annotated[
         str, typer.Option(help="How many clips may fail: a number, or a share like 10%.")
     ] = "10%",
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try clips again that failed before.")
     ] = False,
+    clip_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds that a clip may take without a sign of life.")
+    ] = Limits.seconds,
     overrides: SetOption = None,
 ) -> int:
     """Run the experiment's extractors of a modality over the corpus; goes on where it stopped."""
@@ -60,22 +91,32 @@ def extract(
     features = _features(workspace, modality)
     manifest = workspace.manifest()
     budget = _budget(max_failed, len(manifest))
-    failed, written = 0, []
-    for feature in features:
-        work = engine.plan(workspace, manifest, feature, retry_failed=retry_failed)
-        index = _extract(work, workspace, workers_or_cores(workers), budget)
-        if index is None:
-            complain(
-                f"feature {feature!r}: more than {max_failed} of {len(manifest)} clips failed, stopped. "
-                "Mend the clips above, or raise --max-failed"
-            )
-            return EXIT_BUDGET
-        failed += index.failed
-        written.append(index)
-    folders = ", ".join(relative_to_cwd(workspace.folder / i.folder) for i in written)
-    say(f"wrote {folders}")
-    say(f"next: {stage(_next_stage(workspace), experiment)}")
-    return EXIT_SOME_FAILED if failed else EXIT_OK
+    takes = Takes(manifest, workspace.root)
+    plans = [
+        make_plan(workspace, manifest, takes, f, precision=precision.value, retry_failed=retry_failed)
+        for f in features
+    ]
+    far = engine is WantedEngine.RAY
+    count = (workers or 0) if far else workers_or_cores(workers)
+    settings = Settings(count, Limits(clip_timeout, memory_per_worker(count or 1)))
+    for plan in plans:
+        _introduce(plan, workspace)
+        sweep_temporaries(plan.folder)
+    try:
+        over = _run(plans, workspace, settings, budget, address if far else None)
+        if over is None:
+            return _conclude(plans, workspace)
+    except WriteError as error:
+        complain(
+            f"{error}. Shards that are finished are kept: make room, or make the folder writable, "
+            "and run the same command again"
+        )
+        return EXIT_BUDGET
+    complain(
+        f"feature {over.feature!r}: more than {max_failed} of {len(manifest)} clips failed, stopped. "
+        f"See {relative_to_cwd(over.folder / 'failures.csv')}; mend the clips, or raise --max-failed"
+    )
+    return EXIT_BUDGET
 
 
 def _features(workspace: Workspace, modality: Wanted) -> list[str]:
@@ -90,33 +131,78 @@ def _features(workspace: Workspace, modality: Wanted) -> list[str]:
     return chosen
 
 
-def _extract(work: engine.Plan, workspace: Workspace, workers: int, budget: int) -> FeatureIndex | None:
-    """Extract one feature; None if too many clips failed."""
-    untrained = " [UNTRAINED: random weights]" if work.extractor.untrained else ""
-    say(f"{work.feature}: {work.identity['extractor']}, {work.extractor.dim} values{untrained}")
-    before = work.clips_done
-    failures = [f for r in work.finished.values() for f in r.failures]
-    if before:
-        say(f"  {before} of {work.clips} clips are there already")
-    with Meter(f"  {work.feature}", work.clips - before, "clips") as meter:
+def _introduce(plan: Plan, workspace: Workspace) -> None:
+    """Say what a feature is, what is there already, and why what was there before does not count."""
+    untrained = " [UNTRAINED: random weights]" if plan.extractor.untrained else ""
+    precision = f", {plan.identity['precision']}" if "precision" in plan.identity else ""
+    say(f"{plan.feature}: {plan.identity['extractor']}, {plan.extractor.dim} values{precision}{untrained}")
+    before = (read_json(index_path(workspace, plan.feature)) or {}).get("identity")
+    if isinstance(before, dict) and before != plan.identity:
+        say(f"  extracted before with another identity ({changed_keys(before, plan.identity)}); not mixed")
+    if plan.clips_done:
+        say(f"  {plan.clips_done} of {len(plan.takes)} clips are there already")
 
-        def on_shard(task: engine.ShardTask, record: Record) -> bool:
-            failures.extend(record.failures)
-            meter.add(len(task.takes), len(record.failures))
-            return len(failures) <= budget
 
-        engine.execute(work, workspace, workers, on_shard)
+def _run(
+    plans: list[Plan], workspace: Workspace, settings: Settings, budget: int, address: str | None
+) -> Plan | None:
+    """Make what is not there; return the feature that went over the budget, or None."""
+    todo = {p.feature: p.todo for p in plans}
+    failed = {p.feature: sum(len(r.failures) for r in p.finished.values()) for p in plans}
+    clips = {clip for p in plans for i in todo[p.feature] for clip in p.tasks[i].clips}
+    log = workspace.folder / "features" / "log.jsonl"
+    with Reporter(len(clips), log) as reporter, _engine(plans, settings, reporter, address) as engine:
+        for made in engine.make(todo):
+            made.plan.finished[made.shard] = made.record
+            made.plan.verified.seal(made.plan.tasks[made.shard].path, made.record)
+            reporter.shard(made)
+            failed[made.plan.feature] += len(made.record.failures)
+            if failed[made.plan.feature] > budget:
+                break
+    for plan in plans:
+        plan.verified.save()
+        if failed[plan.feature] > budget:
+            _say_failures(plan)
+            write_failures(plan.folder / "failures.csv", _failures(plan))
+            return plan
+    return None
+
+
+def _engine(
+    plans: list[Plan], settings: Settings, reporter: Reporter, address: str | None
+) -> LocalEngine | RayEngine:
+    if address is None:
+        return LocalEngine(plans, settings, reporter)
+    return RayEngine(plans, settings, reporter, address)
+
+
+def _failures(plan: Plan) -> list[Failure]:
+    return [f for i in sorted(plan.finished) for f in plan.finished[i].failures]
+
+
+def _say_failures(plan: Plan) -> None:
+    failures = _failures(plan)
     for failure in failures[:10]:
         say(f"  failed: {failure.clip_id}: {failure.type}: {failure.message}")
     if len(failures) > 10:
-        say(f"  … and {len(failures) - 10} more, see failures.csv")
-    if len(failures) > budget or len(work.finished) < len(work.tasks):
-        engine.write_failures(work.folder / "failures.csv", failures)
-        return None
-    index = engine.publish_index(work, workspace)
-    rate = f", {meter.done / meter.seconds:.1f} clips/s" if meter.done else ""
-    say(f"  {index.clips} clips, {index.failed} failed, {meter.seconds:.1f} s{rate}")
-    return index
+        say(f"  … and {len(failures) - 10} more, see {relative_to_cwd(plan.folder / 'failures.csv')}")
+
+
+def _conclude(plans: list[Plan], workspace: Workspace) -> int:
+    """Publish the indexes; say what was made and what comes next."""
+    failed = 0
+    for plan in plans:
+        index = publish_index(plan, workspace)
+        failed += index.failed
+        silent = [clip for record in plan.finished.values() for clip in record.silent]
+        text = (
+            f", {len(silent)} silent ({', '.join(silent[:3])}{', …' * (len(silent) > 3)})" if silent else ""
+        )
+        say(f"  {plan.feature}: {index.clips} clips, {index.failed} failed{text}")
+        _say_failures(plan)
+    say(f"wrote {', '.join(relative_to_cwd(plan.folder) for plan in plans)}")
+    say(f"next: {stage(_next_stage(workspace), workspace.file)}")
+    return EXIT_SOME_FAILED if failed else EXIT_OK
 
 
 def _budget(text: str, clips: int) -> int:
@@ -126,15 +212,13 @@ def _budget(text: str, clips: int) -> int:
         value = float(number)
     except ValueError:
         value = -1.0
-    if value < 0 or (text.endswith("%") and value > 100):
+    if not 0 <= value < float("inf") or (text.endswith("%") and value > 100):
         raise ConfigError(f"--max-failed {text}: expected a number of clips, or a share like 10%")
     return max(1, int(clips * value / 100)) if text.endswith("%") and value else int(value)
 
 
 def _next_stage(workspace: Workspace) -> str:
     """Return what is still to be done before the fusion."""
-    from pipeline.features import read_index
-
     for name, spec in workspace.experiment.features.items():
         try:
             read_index(workspace, name)

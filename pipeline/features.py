@@ -10,7 +10,7 @@ from extractors import Features
 from pipeline.cli import stage
 from pipeline.experiment import Workspace
 from pipeline.files import publish_json, read_json
-from pipeline.store import StoreError, read_record, read_shard
+from pipeline.store import FeatureStore
 
 
 class FeatureError(AffectstackError):
@@ -73,7 +73,12 @@ def read_index(workspace: Workspace, name: str) -> FeatureIndex:
     value = read_json(index_path(workspace, name))
     if value is None:
         raise FeatureError(f"feature {name!r} was not extracted yet; run: {command}")
-    index = FeatureIndex(**value)
+    try:
+        index = FeatureIndex(**value)
+    except TypeError as error:
+        raise FeatureError(
+            f"{index_path(workspace, name)}: written by another version of affectstack; run: {command}"
+        ) from error
     spec = spec_as_json(workspace, name)
     if index.spec != spec:
         changed = sorted(k for k in {*spec, *index.spec} if spec.get(k) != index.spec.get(k))
@@ -99,14 +104,8 @@ def load_features(workspace: Workspace, index: FeatureIndex, clip_ids: Sequence[
     """
     wanted = set(clip_ids)
     found: dict[str, Features] = {}
-    for name in index.shards:
-        path = workspace.folder / index.folder / name
-        record = read_record(path)
-        if record is None:
-            raise StoreError(f"{path}: its record is absent or damaged; run python -m pipeline.extract again")
-        if not record.clips:
-            continue
-        for (clip_id, view), features in read_shard(path, index.identity_sha256):
+    for block in FeatureStore(workspace.folder / index.folder, index.shards, index.identity_sha256).blocks():
+        for (clip_id, view), features in block.items():
             if clip_id in found:
                 raise FeatureError(
                     f"feature {index.name!r}: clip {clip_id} has several views (one is {view!r}); "

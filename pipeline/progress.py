@@ -61,24 +61,26 @@ class Meter:
         if self._bar is not None:
             self._bar.stop()
 
-    def add(self, done: int, failed: int = 0) -> None:
-        """Count finished units, some of which may have failed."""
+    def add(self, done: int, failed: int = 0, extra: str = "") -> bool:
+        """Count finished units, some of which may have failed; return True if a plain line was printed."""
         self.done += done
         self.failed += failed
         now = time.monotonic()
         rate = self.done / max(now - self._began, 1e-9)
         if self._bar is not None and self._task is not None:
-            text = f"{rate:.1f} {self.unit}/s" + (f", {self.failed} failed" if self.failed else "")
+            text = f"{rate:.1f} {self.unit}/s{extra}" + (f", {self.failed} failed" if self.failed else "")
             self._bar.update(self._task, completed=self.done, rate=text)
         elif now - self._said >= _EVERY_SECONDS and self.done < self.total:
             self._said = now
             left = (self.total - self.done) / rate
             failed_text = f", {self.failed} failed" if self.failed else ""
             print(  # noqa: T201  # the plain form of a progress bar
-                f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s, "
+                f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s{extra}, "
                 f"{left:.0f} s left{failed_text}",
                 flush=True,
             )
+            return True
+        return False
 
     @property
     def seconds(self) -> float:

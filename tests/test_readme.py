@@ -32,6 +32,8 @@ def test_every_command_of_the_readme_parses(command: str) -> None:
     import typer
 
     _, _, module, *args = shlex.split(command, comments=True)
+    if importlib.import_module(module).__spec__.submodule_search_locations is not None:  # a package
+        module = f"{module}.__main__"
     click_command = typer.main.get_command(importlib.import_module(module).app)
     click_command.make_context(module, list(args))
 

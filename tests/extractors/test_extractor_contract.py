@@ -1,7 +1,12 @@
 """What every extractor keeps, whoever wrote it."""
 
+import hashlib
 import inspect
 import json
+import pickle
+import pickletools
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from clip_makers import tone, write_clip
 
+import extractors
 from affectstack import AffectstackError
 from extractors import EXTRACTORS
 from extractors.contract import (
@@ -25,6 +32,7 @@ from extractors.contract import (
     WindowExtractor,
     check_features,
 )
+from extractors.openface import AU_COLUMNS
 
 
 def features(rows: int = 3, dim: int = 4, **replaced: Any) -> Features:
@@ -115,7 +123,7 @@ class Halves(WindowExtractor):
     feature_names = ("sum", "last")
     seen: list[int]
 
-    def __init__(self, count: int, batch: int) -> None:
+    def __init__(self, count: int, batch: int = 1) -> None:
         self.count, self.batch, self.seen = count, batch, []
 
     def identity(self) -> dict[str, Any]:
@@ -130,20 +138,61 @@ class Halves(WindowExtractor):
         row = [np.array([[w.data.sum(), w.data[1]]], dtype=np.float32) for w in windows]
         return [np.repeat(r, 1 + int(w.data[0]) % 2, axis=0) for r, w in zip(row, windows, strict=True)]
 
+    def batches(self, windows: Sequence[Window]) -> Iterator[list[int]]:
+        """Yield them from the last to the first."""
+        order = list(range(len(windows)))[::-1]
+        return (order[i : i + self.batch] for i in range(0, len(order), self.batch))
+
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 7, 100])
 @pytest.mark.parametrize("count", [1, 4, 7])
-def test_windows_come_out_the_same_in_any_batch(count: int, batch: int) -> None:
+def test_windows_come_out_the_same_in_any_batch_and_order(count: int, batch: int) -> None:
     extractor, clip = Halves(count, batch), Clip("a")
-    found = extractor.extract(clip)
+    alone = extractor.extract(clip)
     windows = list(extractor.windows(clip))
-    rows = Halves(count, batch).embed(windows)
-    np.testing.assert_array_equal(found.values, np.concatenate(rows))
-    expected = [extractor.intervals(w, len(r)) for w, r in zip(windows, rows, strict=True)]
-    np.testing.assert_array_equal(found.intervals, np.concatenate(expected))
-    assert found.valid.tolist() == [w.valid for w, r in zip(windows, rows, strict=True) for _ in r]
+    rows: dict[int, FloatArray] = {}
+    for chosen in extractor.batches(windows):
+        rows |= dict(zip(chosen, extractor.embed([windows[i] for i in chosen]), strict=True))
+    found = extractor.assemble([(w.emptied(), rows[i]) for i, w in enumerate(windows)])
+    for one in (alone, found):
+        np.testing.assert_array_equal(one.values, np.concatenate([rows[i] for i in range(count)]))
+        expected = [extractor.intervals(w, len(rows[i])) for i, w in enumerate(windows)]
+        np.testing.assert_array_equal(one.intervals, np.concatenate(expected))
+        assert one.valid.tolist() == [w.valid for i, w in enumerate(windows) for _ in rows[i]]
+        check_features(one, 2)
     assert max(extractor.seen) <= batch
-    check_features(found, 2)
+
+
+def test_a_clip_is_embedded_as_its_windows_come() -> None:
+    """So memory does not grow with its length."""
+
+    class Counts(Halves):
+        def windows(self, clip: Clip) -> Iterator[Window]:
+            for i, window in enumerate(super().windows(clip)):
+                assert len(self.seen) == i
+                yield window
+
+    extractor = Counts(5)
+    extractor.extract(Clip("a"))
+    assert extractor.seen == [1] * 5
+
+
+def test_a_window_without_its_data_is_the_same_window() -> None:
+    window = Window(np.ones(9), 1.0, 2.0, valid=False, silent=True)
+    left = window.emptied()
+    assert (left.start, left.end, left.valid, left.silent, left.data.size) == (1.0, 2.0, False, True, 0)
+    assert window.data.size == 9
+
+
+def test_an_extractor_of_windows_allows_no_bfloat16_and_no_speed_up_by_itself() -> None:
+    class Plain(Halves):
+        batches = WindowExtractor.batches
+
+    plain = Plain(3)
+    assert (plain.allows_bf16, plain.precision, plain.look_ahead) == (False, "fp32", 1)
+    assert plain.speed_up(10**6) == ""
+    assert plain.windows_in(None) == plain.windows_in(9.0) == 1
+    assert list(plain.batches(list(plain.windows(Clip("a"))))) == [[0], [1], [2]]
 
 
 def test_rows_of_one_window_share_its_time_equally() -> None:
@@ -156,13 +205,14 @@ def test_no_window_is_too_short() -> None:
         Halves(0, 4).extract(Clip("a"))
 
 
-def test_an_embedding_that_loses_a_window_is_a_bug() -> None:
-    class Loses(Halves):
+@pytest.mark.parametrize("count", [0, 2])
+def test_an_embedding_that_loses_or_adds_a_window_is_a_bug(count: int) -> None:
+    class Miscounts(Halves):
         def embed(self, windows: Sequence[Window]) -> list[FloatArray]:
-            return super().embed(windows)[:-1]
+            return super().embed(windows) * count
 
-    with pytest.raises(ValueError, match="shorter"):
-        Loses(3, 2).extract(Clip("a"))
+    with pytest.raises(ValueError, match="values to unpack"):
+        Miscounts(3).extract(Clip("a"))
 
 
 @pytest.fixture
@@ -201,7 +251,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 # Options that change no value; `weights` has tests of its own.
 SILENT = {
-    "fake": {"modality", "fault", "on", "trained_on"},
+    "fake": {"modality", "fault", "on", "worker", "seconds", "shard", "trained_on"},
     "logmel": set(),
     "openface": {"binary", "timeout"},
     "opensmile": set(),
@@ -251,7 +301,7 @@ def test_identity_is_free_of_how_and_where_it_runs(
     }
     assert str(tmp_path) not in json.dumps(identity)
     if isinstance(extractor, WindowExtractor):
-        extractor.batch = 17
+        extractor.look_ahead = 17
         assert extractor.identity() == identity
 
 
@@ -287,8 +337,149 @@ def test_subjects_that_the_weights_have_seen_are_kept(name: str, required: dict[
 
 
 @pytest.mark.parametrize("name", [n for n in EXTRACTORS if EXTRACTORS[n].reads_media])
-def test_a_clip_without_files_is_a_missing_medium(
-    name: str, required: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_clip_without_files_is_a_missing_medium(name: str, required: dict[str, dict[str, Any]]) -> None:
     with pytest.raises(MissingMediaError):
         make(name, required).extract(Clip("a"))
+
+
+# In other processes
+
+TINY = {
+    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+    "conv_dim": (8,) * 7, "feat_extract_norm": "layer",
+}  # fmt: skip
+HEAVY = ("torch", "transformers", "pandas", "opensmile", "sklearn")
+ROOT = Path(extractors.__file__).parents[1]
+
+
+@pytest.fixture
+def ready(
+    required: dict[str, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, dict[str, Any]]:
+    """Options with which every extractor can be prepared and run here, with small networks."""
+    monkeypatch.setattr("extractors.wav2vec2._XLSR_53", TINY)
+    folder = tmp_path / "openface"
+    folder.mkdir()
+    columns = ("timestamp", "confidence", "success", *AU_COLUMNS)
+    pd.DataFrame({c: [0.0, 1.0] for c in columns}).to_csv(folder / "a.csv", index=False)
+    return {
+        **required,
+        "openface": {"csv_dir": folder, "min_confidence": None},
+        "slowfast_8x8_r50": {"weights": "random", "short_side": 64, "crop": 32},
+    }
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Clip:
+    return Clip("a", video=write_clip(tmp_path / "film.mkv", 60, sound=[(0, tone(2.4, 16000))]))
+
+
+def result(extractor: Extractor, clip: Clip) -> str:
+    """Return a digest of what a decode worker makes of a clip."""
+    if isinstance(extractor, WindowExtractor):
+        parts = [np.asarray(p) for w in extractor.windows(clip) for p in (w.data, [w.start, w.end, w.valid])]
+    else:
+        found = extractor.extract(clip)
+        parts = [found.values, found.intervals, found.valid]
+    return hashlib.sha256(b"".join(p.tobytes() for p in parts)).hexdigest()
+
+
+_WORKER = """
+import json, pickle, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+extractor, clip = pickle.loads(Path(sys.argv[2]).read_bytes())
+import hashlib
+import numpy as np
+from extractors.contract import WindowExtractor
+if isinstance(extractor, WindowExtractor):
+    parts = [np.asarray(p) for w in extractor.windows(clip) for p in (w.data, [w.start, w.end, w.valid])]
+else:
+    found = extractor.extract(clip)
+    parts = [found.values, found.intervals, found.valid]
+digest = hashlib.sha256(b"".join(p.tobytes() for p in parts)).hexdigest()
+print(json.dumps([digest, sorted(sys.modules)]))
+"""
+
+
+def in_a_fresh_process(code: str, *arguments: str) -> Any:
+    """Return the JSON that some code prints in a Python of its own."""
+    command = [sys.executable, "-c", code, str(ROOT), *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def held(value: Any) -> set[str]:
+    """Return the packages whose objects a pickle would rebuild."""
+    words = [str(a) for _, a, _ in pickletools.genops(pickle.dumps(value)) if isinstance(a, str)]
+    return {word.split(".")[0].split(" ")[0] for word in words}
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+@pytest.mark.parametrize("name", list(EXTRACTORS))
+def test_every_extractor_is_sent_to_a_worker_without_what_it_loaded(
+    name: str, ready: dict[str, dict[str, Any]], clip: Clip, prepared: bool
+) -> None:
+    extractor = make(name, ready)
+    if prepared:
+        extractor.prepare()
+        extractor.extract(clip)  # whatever it keeps from one clip to the next is there now
+    sent = pickle.dumps(extractor)
+    assert len(sent) < 1_000_000
+    copy = pickle.loads(sent)
+    assert copy.identity() == extractor.identity()
+    assert copy.feature_names == extractor.feature_names
+    assert copy.rows_per_second == extractor.rows_per_second
+    assert result(copy, clip) == result(extractor, clip)
+    if extractor.reads_media:  # others never leave the engine's process
+        assert not held(extractor) & {*HEAVY, "slowfast", "audinterface"}
+
+
+@pytest.mark.parametrize("name", list(EXTRACTORS))
+def test_a_worker_never_imports_torch(
+    name: str, ready: dict[str, dict[str, Any]], clip: Clip, tmp_path: Path
+) -> None:
+    """It would cost each of them seconds to start and half a gigabyte."""
+    extractor = make(name, ready)
+    extractor.prepare()
+    path = tmp_path / "sent"
+    path.write_bytes(pickle.dumps((extractor, clip)))
+    digest, modules = in_a_fresh_process(_WORKER, str(path))
+    assert digest == result(extractor, clip)
+    assert "torch" not in modules
+    if isinstance(extractor, WindowExtractor):
+        assert not set(HEAVY) & set(modules)
+
+
+def test_the_package_imports_nothing_heavy_until_it_is_needed() -> None:
+    modules = in_a_fresh_process(
+        "import json, sys\nsys.path.insert(0, sys.argv[1])\nimport extractors\n"
+        "print(json.dumps(list(sys.modules)))"
+    )
+    assert "extractors.wav2vec2" in modules
+    assert not set(HEAVY) & set(modules)
+
+
+@pytest.mark.parametrize("name", [n for n in EXTRACTORS if issubclass(EXTRACTORS[n], WindowExtractor)])
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 33])
+def test_batches_hold_every_window_once_and_again_the_same(
+    name: str, count: int, ready: dict[str, dict[str, Any]]
+) -> None:
+    extractor: Any = make(name, ready)
+    extractor.prepare()
+    windows = [Window(np.zeros(1000 + i * 37 % 11), i, i + 1.0) for i in range(count)]
+    batches = list(extractor.batches(windows))
+    assert sorted(i for batch in batches for i in batch) == list(range(count))
+    assert list(extractor.batches(windows)) == batches
+    assert extractor.look_ahead >= max(map(len, batches), default=1)
+
+
+@pytest.mark.parametrize("name", [n for n in EXTRACTORS if issubclass(EXTRACTORS[n], WindowExtractor)])
+def test_the_precision_changes_the_identity_and_nothing_else_of_it(
+    name: str, ready: dict[str, dict[str, Any]]
+) -> None:
+    extractor: Any = make(name, ready)
+    before = extractor.identity()
+    extractor.precision = "bf16"
+    assert {k for k, v in extractor.identity().items() if before[k] != v} == {"precision"}

@@ -1,10 +1,16 @@
 """The fake extractor: the same numbers everywhere, and faults to order."""
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from extractors.contract import BadFeaturesError, Clip, DecodeError, check_features
-from extractors.fake import Fake
+import extractors
+from extractors.contract import BadFeaturesError, Clip, DecodeError, TooShortError, check_features
+from extractors.fake import Fake, Fault
 
 
 def test_features_keep_the_contract() -> None:
@@ -41,12 +47,47 @@ def test_a_fault_is_an_error_on_the_clips_named() -> None:
     np.testing.assert_array_equal(fake.extract(Clip("good")).values, Fake().extract(Clip("good")).values)
 
 
-@pytest.mark.parametrize("fault", ["nan", "shape"])
+@pytest.mark.parametrize("fault", ["nan", "shape", "type"])
 def test_bad_features_are_caught_at_the_boundary(fault: str) -> None:
     fake = Fake(fault=fault, on=["bad"])  # type: ignore[arg-type]
     with pytest.raises(BadFeaturesError):
         check_features(fake.extract(Clip("bad")), fake.dim)
     check_features(fake.extract(Clip("good")), fake.dim)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"), [("empty", TooShortError), ("bug", KeyError), ("memory", MemoryError)]
+)
+def test_other_faults_are_what_they_are_called(fault: Fault, error: type[Exception]) -> None:
+    fake = Fake(fault=fault, on=["bad"])
+    with pytest.raises(error):
+        check_features(fake.extract(Clip("bad")), fake.dim)
+    check_features(fake.extract(Clip("good")), fake.dim)
+
+
+def test_noise_is_well_formed_and_never_the_same() -> None:
+    fake = Fake(fault="noise", on=["bad"])
+    once, again = fake.extract(Clip("bad")), fake.extract(Clip("bad"))
+    check_features(once, fake.dim)
+    assert (once.values != again.values).all()
+
+
+def test_a_crash_ends_the_process_and_a_hang_does_not_end() -> None:
+    code = (
+        "from extractors import Clip; from extractors.fake import Fake; "
+        "Fake(fault={!r}, on=['a']).extract(Clip('a'))"
+    )
+    root = Path(extractors.__file__).parents[1]
+    crashed = subprocess.run([sys.executable, "-c", code.format("crash")], cwd=root, timeout=60)
+    assert crashed.returncode == -signal.SIGSEGV
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run([sys.executable, "-c", code.format("hang")], cwd=root, timeout=3)
+
+
+def test_faults_are_no_part_of_its_identity() -> None:
+    other = Fake(fault="nan", on=["a"], worker=True, seconds=1.0, shard=2, modality="audio", trained_on=["s"])
+    assert other.identity() == Fake().identity()
+    assert (other.reads_media, other.clips_per_shard) == (True, 2)
 
 
 @pytest.mark.parametrize("modality", ["video", "audio", "au", "face", "text"])

@@ -1,5 +1,6 @@
 """Log-mel spectrograms: a grid of hops, bands of rising frequency, decibels."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,15 @@ def test_the_settings_of_vaer_give_its_shape(tmp_path: Path) -> None:
     """SYSTEMS 6.2: 144,000 samples at 48 kHz are 282 rows of 128 bands."""
     vaer = LogMel(rate=48000, n_fft=1024, hop=512, bands=128, low=50, high=24000)
     assert vaer.extract(clip(tmp_path / "a.wav", tone(3, 48000), 48000)).values.shape == (282, 128)
+
+
+def test_the_filters_stay_behind_when_sent_to_another_process(tmp_path: Path) -> None:
+    vaer = LogMel(rate=48000, n_fft=4096, hop=512, bands=128)
+    found = vaer.extract(clip(tmp_path / "a.wav", tone(1, 48000), 48000))
+    sent = pickle.dumps(vaer)  # the filters would take two megabytes
+    assert len(sent) < 10_000
+    again = pickle.loads(sent).extract(clip(tmp_path / "a.wav", tone(1, 48000), 48000))
+    np.testing.assert_array_equal(again.values, found.values)
 
 
 @pytest.mark.parametrize(

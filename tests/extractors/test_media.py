@@ -2,6 +2,7 @@
 
 import os
 import random
+import socket
 import sys
 from itertools import islice
 from pathlib import Path
@@ -80,7 +81,18 @@ def test_odd_file_names_are_only_names(tmp_path: Path, name: str) -> None:
 PLAYLISTS = {
     "ffconcat": "ffconcat version 1.0\nfile {}\n",
     "m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n",
+    "mpd": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period>'
+    '<AdaptationSet mimeType="video/mp4"><Representation id="1" bandwidth="1"><BaseURL>{}</BaseURL>'
+    "</Representation></AdaptationSet></Period></MPD>",
+    "xspf": '<?xml version="1.0"?><playlist xmlns="http://xspf.org/ns/0/"><trackList><track><location>{}'
+    "</location></track></trackList></playlist>",
+    "url": "{}\n",
 }
+
+
+def no_socket(*args: object, **options: object) -> None:
+    """Stand in for `socket.socket`; what FFmpeg opens itself, only a listener sees."""
+    raise AssertionError("a socket was opened")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="watches files with inotify")
@@ -113,8 +125,9 @@ def test_a_playlist_named_as_a_clip_opens_no_socket(
     tmp_path: Path, read: object, kind: str, named: str
 ) -> None:
     path = tmp_path / named
-    with listening() as (port, callers):
+    with listening() as (port, callers), pytest.MonkeyPatch.context() as patch:
         path.write_text(PLAYLISTS[kind].format(f"http://127.0.0.1:{port}/secret.ts"))
+        patch.setattr(socket, "socket", no_socket)
         with pytest.raises(DecodeError):
             read(path)  # type: ignore[operator]
     assert callers == []

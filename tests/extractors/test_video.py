@@ -1,6 +1,11 @@
 """`sample_frames` gives the frame that a player would show at each grid time."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -11,7 +16,8 @@ from clip_makers import cut, paint, read_number, rotate_mp4, shown, tone, write_
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from extractors.contract import DecodeError, MissingMediaError
+from extractors import video
+from extractors.contract import DecodeError, LimitExceededError, MissingMediaError
 from extractors.video import Frame, sample_frames
 
 
@@ -270,6 +276,89 @@ def test_two_frames_that_claim_eleven_days_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DecodeError):
         for _ in islice(sample_frames(path, 0.04, short_side=32), 5000):
             pass
+
+
+def changing_size(path: Path, sizes: Sequence[tuple[int, int]]) -> Path:
+    """Write one stream of pictures whose header states the size of the first."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("png", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *sizes[0], "rgb24"
+        for number, (width, height) in enumerate(sizes):
+            encoder = av.CodecContext.create("png", "w")
+            encoder.width, encoder.height, encoder.pix_fmt = width, height, "rgb24"
+            encoder.time_base = Fraction(1, 25)
+            picture = np.full((height, width, 3), 90, dtype=np.uint8)
+            for packet in encoder.encode(av.VideoFrame.from_ndarray(picture, "rgb24")):
+                packet.stream, packet.time_base = stream, Fraction(1, 25)
+                packet.pts = packet.dts = number
+                container.mux(packet)
+    return path
+
+
+BOMBS = {"by its header": [(8192, 8192)], "midway": [(96, 64), (96, 64), (8192, 8192), (96, 64)]}
+_CHILD = """
+import json, resource, sys
+from pathlib import Path
+resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
+from extractors.video import sample_frames
+count = 0
+try:
+    for frame in sample_frames(Path(sys.argv[1]), 0.04, short_side=32):
+        count += 1
+except BaseException as error:
+    print(json.dumps([type(error).__name__, str(error), count]))
+else:
+    print(json.dumps(["", "", count]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory of a process")
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_picture_larger_than_any_film_is_refused_in_little_memory(tmp_path: Path, kind: str) -> None:
+    path = changing_size(tmp_path / "clip.mov", BOMBS[kind])
+    assert path.stat().st_size < 1_000_000
+    command = [sys.executable, "-c", _CHILD, str(path)]
+    root = Path(video.__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OPENBLAS_NUM_THREADS": "1"}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, cwd=root)
+    assert ended.returncode == 0, ended.stderr
+    name, message, _ = json.loads(ended.stdout)
+    assert name == "LimitExceededError"
+    assert message == (
+        f"clip.mov: frames of 8192 x 8192 pixels; at most {video.MAX_PIXELS} in all are decoded"
+    )
+
+
+@pytest.mark.parametrize(("limit", "refused"), [(96 * 64, False), (96 * 64 - 1, True)])
+@pytest.mark.parametrize("sizes", [[(96, 64)], [(48, 32), (96, 64), (48, 32)]], ids=["first", "later"])
+def test_the_limit_is_on_the_pixels_of_one_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: list[tuple[int, int]], limit: int, refused: bool
+) -> None:
+    path = changing_size(tmp_path / "clip.mov", sizes)
+    monkeypatch.setattr(video, "MAX_PIXELS", limit)
+    if refused:
+        with pytest.raises(LimitExceededError, match="96 x 64"):
+            list(sample_frames(path, 0.04))
+    else:
+        assert [f.image.shape[1] for f in sample_frames(path, 0.04)] == [w for w, _ in sizes]
+
+
+def test_a_header_that_states_too_much_is_enough(tmp_path: Path) -> None:
+    """Nothing is decoded then: here nothing could be."""
+    path = changing_size(tmp_path / "clip.mov", [(8192, 8192)])
+    path.write_bytes(path.read_bytes().replace(b"\x89PNG", b"GNP\x89"))
+    with pytest.raises(LimitExceededError, match="8192 x 8192"):
+        list(sample_frames(path, 0.04))
+
+
+def test_film_of_8k_is_no_bomb() -> None:
+    assert 8192 * 4320 <= video.MAX_PIXELS < 8192 * 8192
+
+
+def test_a_turned_picture_is_resized_by_its_shorter_side(tmp_path: Path) -> None:
+    path = rotate_mp4(write_clip(tmp_path / "clip.mp4", [paint(3)]), (0, 1, -1, 0))
+    (frame,) = sample_frames(path, 1, short_side=32)
+    assert frame.image.shape == (48, 32, 3)
 
 
 def test_sampling_stops_decoding_when_nobody_asks_for_more(tmp_path: Path) -> None:

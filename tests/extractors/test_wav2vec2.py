@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import socket
 from collections.abc import Callable
@@ -13,38 +14,26 @@ import pytest
 import soundfile
 import torch
 from clip_makers import tone, write_clip
+from hypothesis import given
+from hypothesis import strategies as st
+from network_makers import LAYERS, RATE, difference, least_cosine, pieces, tiny_wav2vec2
 from safetensors.torch import load_file, save_file
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC, Wav2Vec2Model
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
 
 from affectstack import AffectstackError
-from extractors.contract import Clip, TooShortError, Window, check_features
-from extractors.wav2vec2 import Wav2Vec2
-from extractors.weights import WeightsError
+from extractors import wav2vec2 as module
+from extractors.contract import Clip, TooShortError, check_features
+from extractors.wav2vec2 import Wav2Vec2, bucketed
+from extractors.weights import Card, WeightsError, card
 
-RATE = 16000
-LAYERS = 3
 KINDS = ("layer", "group")
-
-
-def checkpoint(folder: Path, norm: str, normalises: bool = True) -> Path:
-    """Write a tiny network for speech recognition with the usual convolutions, as the hub holds it."""
-    torch.manual_seed(0)
-    config = Wav2Vec2Config(
-        hidden_size=16, num_hidden_layers=LAYERS, num_attention_heads=2, intermediate_size=32,
-        conv_dim=(8,) * 7, conv_bias=norm == "layer", feat_extract_norm=norm,
-        do_stable_layer_norm=norm == "layer", num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
-        vocab_size=8,
-    )  # fmt: skip
-    Wav2Vec2ForCTC(config).save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(do_normalize=normalises).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A folder with a tiny network for each kind of normalisation."""
     root = tmp_path_factory.mktemp("wav2vec2")
-    return {kind: checkpoint(root / kind, kind) for kind in KINDS}
+    return {kind: tiny_wav2vec2(root / kind, kind) for kind in KINDS}
 
 
 @pytest.fixture
@@ -57,17 +46,6 @@ def voice(path: Path, seconds: float = 1.0) -> Clip:
     samples = np.random.default_rng(0).normal(0.1, 0.1, round(seconds * RATE)) + tone(seconds, RATE)
     soundfile.write(path, samples, RATE, subtype="FLOAT")
     return Clip("a", audio=path)
-
-
-def pieces(*lengths: int) -> list[Window]:
-    dice = np.random.default_rng(0)
-    return [Window(dice.normal(size=n).astype(np.float32), 0.0, n / RATE) for n in lengths]
-
-
-def difference(one: np.ndarray, other: np.ndarray) -> float:
-    """Return the largest difference relative to the largest value."""
-    assert one.shape == other.shape
-    return float(np.abs(one - other).max() / np.abs(other).max())
 
 
 def reference(folder: Path, clip: Clip, layer: int | str) -> np.ndarray:
@@ -158,13 +136,11 @@ def test_padding_would_change_a_network_with_group_normalisation(folders: dict[s
     assert difference(extractor._embed_batch([w.data for w in windows])[1], alone) > 1e-3
 
 
-@pytest.mark.parametrize("batch", [1, 2, 16])
 def test_a_long_sound_is_cut_into_chunks_each_seen_for_itself(
-    folders: dict[str, Path], tmp_path: Path, batch: int
+    folders: dict[str, Path], tmp_path: Path
 ) -> None:
     clip = voice(tmp_path / "a.wav", 2.5)
     extractor = Wav2Vec2(str(folders["layer"]), chunk=1.0)
-    extractor.batch = batch
     found = extractor.extract(clip)
     np.testing.assert_allclose(found.intervals, [[0, 1], [1, 2], [2, 2.5]])
     for row, (start, end) in zip(found.values, found.intervals, strict=True):
@@ -216,7 +192,7 @@ def test_loudness_is_normalised_away_as_the_network_was_trained(
 
 
 def test_a_network_trained_on_raw_sound_gets_raw_sound(tmp_path: Path) -> None:
-    folder = checkpoint(tmp_path / "raw", "layer", normalises=False)
+    folder = tiny_wav2vec2(tmp_path / "raw", "layer", normalises=False)
     clip = voice(tmp_path / "a.wav")
     extractor = Wav2Vec2(str(folder), layer=1, pool="none")
     assert extractor.identity()["normalised"] is False
@@ -407,6 +383,176 @@ def test_code_that_a_folder_brings_never_runs(damaged: Path, tmp_path: Path) -> 
     extractor.identity()
     extractor.prepare()
     assert not canary.exists()
+
+
+@pytest.mark.parametrize("length", [1.0, 2.9, 3.0, 3.1, 7.0])
+def test_the_number_of_chunks_is_foreseen(folders: dict[str, Path], tmp_path: Path, length: float) -> None:
+    extractor = Wav2Vec2(str(folders["layer"]), chunk=1.5)
+    assert extractor.windows_in(length) == len(list(extractor.windows(voice(tmp_path / "a.wav", length))))
+    assert extractor.windows_in(None) == 1
+
+
+# Batches of nearly equal length
+
+LENGTHS = st.lists(st.integers(1, 480_000), max_size=80)
+
+
+@given(lengths=LENGTHS, most=st.integers(1, 40), waste=st.sampled_from([0.0, 0.01, 0.05, 0.2, 0.5, 1.0]))
+def test_every_sample_is_in_one_batch_that_keeps_its_limits(
+    lengths: list[int], most: int, waste: float
+) -> None:
+    batches = list(bucketed(lengths, most, waste))
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        padded = len(batch) * max(lengths[i] for i in batch)
+        assert 1 <= len(batch) <= most
+        assert padded - sum(lengths[i] for i in batch) <= waste * padded + 1e-6
+    assert list(bucketed(lengths, most, waste)) == batches
+
+
+@given(lengths=LENGTHS, most=st.integers(1, 40))
+def test_samples_of_one_length_fill_their_batches(lengths: list[int], most: int) -> None:
+    batches = list(bucketed([7] * len(lengths), most, 0.0))
+    assert [len(b) for b in batches] == [
+        min(most, len(lengths) - first) for first in range(0, len(lengths), most)
+    ]
+
+
+def test_little_of_a_mixed_store_is_padding() -> None:
+    """200 clips of half a second to half a minute, looked at 32 at a time."""
+    lengths = (np.random.default_rng(0).uniform(0.5, 30, 200) * RATE).astype(int)
+    real = padded = count = 0
+    for first in range(0, 200, Wav2Vec2.look_ahead):
+        group = lengths[first : first + Wav2Vec2.look_ahead].tolist()
+        for batch in bucketed(group, 32, module._WASTE):
+            count += 1
+            real += sum(group[i] for i in batch)
+            padded += len(batch) * max(group[i] for i in batch)
+    in_order = sum(32 * int(lengths[first : first + 32].max()) for first in range(0, 192, 32)) + 8 * int(
+        lengths[192:].max()
+    )
+    print(
+        f"padding {1 - real / padded:.1%} in {count} batches; {1 - real / in_order:.0%} in the clips' order"
+    )
+    assert 1 - real / padded < 0.05 < 0.3 < 1 - real / in_order
+    assert count < 120
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_network_bounds_its_batches_by_their_padding(folders: dict[str, Path], kind: str) -> None:
+    windows = pieces(16000, 4000, 15900, 8000, 15500, 7900)
+    batches = list(Wav2Vec2(str(folders[kind])).batches(windows))
+    assert batches == [[0, 2, 4], [3, 5], [1]]
+
+
+# What its card says
+
+CARD = card("wav2vec2")
+QUICK = 10  # a network this small averages over fewer terms, so its errors are larger
+
+
+def errors(spec: str, length: int, lengths: tuple[int, ...]) -> dict[str, float]:
+    """Return what a batch, padding and bfloat16 change in the frames of a network."""
+    full, half = Wav2Vec2(spec, pool="none"), Wav2Vec2(spec, pool="none")
+    half.precision = "bf16"
+    equal, mixed = pieces(*[length] * 3), pieces(*lengths)
+    alone = [np.concatenate([full.embed([w])[0] for w in windows]) for windows in (equal, mixed)]
+    found = {
+        "batch": difference(np.concatenate(full.embed(equal)), alone[0]),
+        "padding": difference(np.concatenate(full.embed(mixed)), alone[1]),
+    }
+    full._model = None  # the large one takes more than a gigabyte
+    rounded = [half.embed([equal[0]])[0], half.embed([mixed[-1]])[0]]
+    exact = [alone[0][: len(rounded[0])], alone[1][-len(rounded[1]) :]]
+    assert all(r.dtype == np.float32 and np.isfinite(r).all() for r in rounded)
+    found["bf16"] = 1 - min(least_cosine(r, e) for r, e in zip(rounded, exact, strict=True))
+    return found
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A network of the large one's kind, an eighth as wide."""
+    torch.manual_seed(0)
+    config = Wav2Vec2Config(
+        **{**module._XLSR_53, "hidden_size": 128, "num_hidden_layers": 6, "num_attention_heads": 4,
+           "intermediate_size": 512, "conv_dim": (64,) * 7}
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("small")
+    Wav2Vec2Model(config).save_pretrained(folder)
+    return str(folder)
+
+
+def test_the_card_bounds_what_a_batch_padding_and_bfloat16_change(small: str) -> None:
+    found = errors(small, 16000, (16000, 12345, 9001, 400))
+    print(found)
+    assert found["batch"] <= QUICK * CARD.batch_tolerance
+    assert found["padding"] <= QUICK * CARD.padding_tolerance
+    assert found["bf16"] <= QUICK * (1 - CARD.bf16_cosine)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_card_is_what_is_measured_at_full_size() -> None:
+    found = errors("random", 2 * RATE, (2 * RATE, 27000, 17000, 8000))
+    stored = {"batch": CARD.batch_tolerance, "padding": CARD.padding_tolerance, "bf16": 1 - CARD.bf16_cosine}
+    print({k: f"{found[k]:.2g} of {stored[k]:.2g}" for k in stored})
+    for name, value in found.items():
+        assert value <= stored[name], name
+        assert value == 0 or stored[name] <= 10 * value, name
+
+
+def test_the_precision_is_part_of_the_identity(folders: dict[str, Path]) -> None:
+    extractor = Wav2Vec2(str(folders["layer"]))
+    before = extractor.identity()
+    extractor.precision = "bf16"
+    assert {k for k, v in extractor.identity().items() if before[k] != v} == {"precision"}
+
+
+@pytest.mark.parametrize(("cosine", "allowed"), [(0.0, False), (0.99, True)])
+def test_bfloat16_is_allowed_where_the_card_holds_a_measurement(
+    monkeypatch: pytest.MonkeyPatch, cosine: float, allowed: bool
+) -> None:
+    found = Card("net", "Net", "https://example.org", "weights/net", "MIT", bf16_cosine=cosine)
+    monkeypatch.setattr(module, "card", lambda name: found)
+    assert Wav2Vec2("random").allows_bf16 is allowed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layer", [-1, 1, "conv"])
+@pytest.mark.parametrize("pool", ["none", "mean", "max"])
+def test_features_in_bfloat16_are_finite_float32(
+    folders: dict[str, Path], kind: str, layer: Any, pool: Literal["none", "mean", "max"]
+) -> None:
+    extractor = Wav2Vec2(str(folders[kind]), layer=layer, pool=pool)
+    extractor.precision = "bf16"
+    for rows in extractor.embed(pieces(16000, 4000)):
+        assert (rows.dtype, rows.ndim, np.isfinite(rows).all()) == (np.float32, 2, True)
+
+
+@pytest.mark.parametrize(("kind", "sizes"), [("layer", [3]), ("group", [1, 1, 1])])
+def test_networks_with_group_normalisation_run_one_clip_at_a_time(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, kind: str, sizes: list[int]
+) -> None:
+    extractor, seen = Wav2Vec2(str(folders[kind])), []
+    plain = extractor._embed_batch
+    monkeypatch.setattr(extractor, "_embed_batch", lambda pieces: seen.append(len(pieces)) or plain(pieces))
+    assert len(extractor.embed(pieces(4000, 4000, 3000))) == 3
+    assert seen == sizes
+
+
+def test_a_copy_in_another_process_cuts_windows_without_the_network(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extractor, clip = Wav2Vec2(str(folders["layer"])), voice(tmp_path / "a.wav")
+    extractor.prepare()
+    sent = pickle.dumps(extractor)
+    monkeypatch.setattr(
+        Wav2Vec2, "_from_pretrained", lambda *args, **options: pytest.fail("asks for weights")
+    )
+    copy = pickle.loads(sent)
+    assert copy._model is None
+    (found,), (expected,) = copy.windows(clip), extractor.windows(clip)
+    np.testing.assert_array_equal(found.data, expected.data)
 
 
 @pytest.mark.realdata

@@ -1,11 +1,14 @@
 """Where weights come from, and that reading them runs nothing."""
 
+import json
 import os
 import pickle
+import struct
 import tomllib
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -31,6 +34,22 @@ def test_every_card_is_complete(name: str) -> None:
     assert found.file.startswith("weights/")
     assert bool(found.hub) == bool(found.revision)
     assert not found.hub or len(found.revision) == 40
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_certificate_is_plausible(name: str) -> None:
+    """The tests of each network hold it to these numbers."""
+    found = card(name)
+    assert 0.99 < found.bf16_cosine < 1
+    assert 0 < found.batch_tolerance < 1e-3
+    assert 0 <= found.padding_tolerance < 1e-3
+    assert found.allows_bf16
+
+
+def test_bfloat16_is_refused_until_it_was_measured() -> None:
+    assert CARD.bf16_cosine == 0
+    assert not CARD.allows_bf16
+    assert Card("net", "", "", "", "", bf16_cosine=0.5).allows_bf16
 
 
 def test_a_missing_weight_says_what_why_where_to_get_and_where_to_put() -> None:
@@ -203,3 +222,84 @@ def test_weights_that_hold_nan_are_refused(tmp_path: Path, suffix: str) -> None:
     save_file(state, path) if suffix == "safetensors" else torch.save(state, path)
     with pytest.raises(WeightsError):
         load_state_dict(path)
+
+
+def safetensors(
+    path: Path, header: dict[str, Any] | bytes, data: bytes = b"", size: int | None = None
+) -> Path:
+    """Write a file in the layout of safetensors: the length of a JSON header, the header, the numbers."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text) if size is None else size) + text + data)
+    return path
+
+
+def entry(begin: int, end: int, shape: tuple[int, ...] = (2,), kind: str = "F32") -> dict[str, Any]:
+    return {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
+
+
+def test_a_file_laid_out_by_hand_loads(tmp_path: Path) -> None:
+    path = safetensors(tmp_path / "net.safetensors", {"a": entry(0, 8), "b": entry(8, 16)}, bytes(16))
+    assert set(load_state_dict(path)) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("header", "size"),
+    [
+        ({"a": entry(0, 8), "b": entry(4, 12)}, None),
+        ({"a": entry(0, 8), "b": entry(0, 8)}, None),
+        ({"a": entry(0, 8), "b": entry(12, 20)}, None),
+        ({"a": entry(0, 1 << 40, (1 << 38,))}, None),
+        ({"a": entry(0, 16, (1 << 32, 1 << 32))}, None),
+        ({"a": entry(0, 16, (3,))}, None),
+        ({"a": entry(8, 0)}, None),
+        ({"a": entry(0, 16, (4,), "PICKLE")}, None),
+        (b"{" * 500, None),
+        ({"a": entry(0, 16, (4,))}, 1 << 62),
+        (b"", None),
+    ],
+    ids=["overlap", "twins", "hole", "terabyte", "overflow", "shape", "backwards", "type", "nested", "header",
+         "nothing"],
+)  # fmt: skip
+def test_a_hostile_safetensors_file_is_refused(
+    tmp_path: Path, header: dict[str, Any] | bytes, size: int | None
+) -> None:
+    path = safetensors(tmp_path / "net.safetensors", header, bytes(16), size)
+    with pytest.raises(WeightsError, match=r"net\.safetensors: not a readable safetensors file"):
+        load_state_dict(path)
+
+
+@pytest.mark.parametrize("kind", ["pkl", "joblib", "npy"])
+@pytest.mark.parametrize("suffix", ["", "pt", "safetensors"])
+def test_code_in_other_files_never_runs_whatever_they_are_called(
+    tmp_path: Path, kind: str, suffix: str
+) -> None:
+    path, canary = tmp_path / f"net.{kind}", tmp_path / "canary"
+    if kind == "pkl":  # as caffe2 writes its models
+        path.write_bytes(pickle.dumps({"blobs": Payload(canary)}, protocol=2))
+    elif kind == "joblib":
+        joblib.dump({"coef_": Payload(canary)}, path)
+    else:
+        np.save(path, np.array([Payload(canary)], dtype=object), allow_pickle=True)
+    copy = path.rename(tmp_path / f"copy.{suffix or kind}")
+    with pytest.raises(WeightsError):
+        load_state_dict(copy)
+    assert not canary.exists()
+    attacks = {
+        "pkl": lambda: pickle.loads(copy.read_bytes()),
+        "joblib": lambda: joblib.load(copy),
+        "npy": lambda: np.load(copy, allow_pickle=True),
+    }
+    attacks[kind]()  # the attack is real
+    assert canary.exists()
+
+
+def test_weights_that_were_changed_are_other_weights(tmp_path: Path) -> None:
+    """A store is tied to the content of its weights, so one flipped bit leaves old features aside."""
+    path = tmp_path / "net.safetensors"
+    save_file(STATE, path)
+    before, content = Weights(path=path).identity(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(1, 1))
+    after = Weights(path=path).identity()
+    assert {k for k in before if before[k] != after[k]} == {"weights_sha256"}

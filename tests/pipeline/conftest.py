@@ -12,6 +12,7 @@ from lab import CLASSES, Lab, write_corpus
 def lab(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Lab:
     """A corpus of 72 clips of 6 subjects with an experiment of two features and two heads."""
     write_corpus(tmp_path)
+    monkeypatch.setattr("extractors.table.FeatureTable.clips_per_shard", 32)  # so that there are several
     document: dict[str, Any] = {
         "manifest": "manifest.csv",
         "label": "emotion",

@@ -1,6 +1,10 @@
 import importlib
+import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 
 import pytest
 from lab import Lab
@@ -42,6 +46,34 @@ def test_an_interrupt_is_exit_code_130(lab: Lab, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "load", interrupted)
     assert lab.run("train_heads") == 130
     assert "run the same command again" in lab.err
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Put back what a command does about a request to end."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_request_to_end_unwinds_the_command(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, sent: signal.Signals, code: int
+) -> None:
+    unwound = []
+
+    def asked_to_end(*_: object) -> None:
+        try:
+            os.kill(os.getpid(), sent)
+            time.sleep(10)
+        finally:
+            unwound.append(sent)
+
+    monkeypatch.setattr(importlib.import_module("pipeline.train_heads"), "load", asked_to_end)
+    assert lab.run("train_heads") == code
+    assert unwound == [sent]
+    assert lab.err == "error: interrupted; run the same command again to go on where it stopped\n"
 
 
 def test_a_bug_keeps_its_traceback(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

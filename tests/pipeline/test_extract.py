@@ -1,17 +1,19 @@
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from lab import SUBJECTS, Lab
 
-from pipeline import engine
+from extractors import EXTRACTORS, Clip
+from extractors.contract import FloatArray, Window, WindowExtractor
 
 
 def failures(lab: Lab) -> list[dict[str, str]]:
@@ -25,7 +27,7 @@ def fake(lab: Lab, change: Callable[..., None]) -> Callable[..., None]:
     """Make the experiment's only feature a fake one with the options given."""
 
     def apply(**options: object) -> None:
-        change("features", {"x": {"modality": "video", "extractor": "fake", **options}})
+        change("features", {"x": {"modality": "video", "extractor": "fake", "shard": 32, **options}})
         change("heads", {"x-log": {"features": "x", "head": "logistic"}})
 
     return apply
@@ -39,6 +41,7 @@ def test_extract_writes_shards_records_and_an_index(lab: Lab) -> None:
     folder = lab.folder / index["folder"]
     assert {p.name for p in folder.iterdir()} == {
         "failures.csv",
+        "verified.json",
         *(f"shard-0000{i}.{kind}" for i in range(3) for kind in ("h5", "json")),
     }
     assert lab.out.rstrip().endswith("next: python -m pipeline.train_heads")
@@ -83,21 +86,19 @@ def test_only_a_damaged_shard_is_made_again_with_the_same_bytes(lab: Lab, damage
     assert [p.read_bytes() for p in shards] == before
 
 
-@pytest.fixture
-def in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the fake pretend to read media, so that it is worth processes."""
-    monkeypatch.setattr("extractors.fake.Fake.reads_media", True)
+def shards(lab: Lab) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in lab.folder.glob("features/*/*/shard-*")}
 
 
-@pytest.mark.usefixtures("in_processes")
-def test_several_processes_give_the_same_bytes_as_one(lab: Lab, fake: Callable[..., None]) -> None:
+def test_workers_give_the_same_bytes_as_this_process(lab: Lab, fake: Callable[..., None]) -> None:
     fake()
     lab.run("extract")
-    one = {p.name: p.read_bytes() for p in lab.folder.glob("features/*/*/shard-*")}
+    one = shards(lab)
     for path in lab.folder.glob("features/*/*/shard-*"):
         path.unlink()
+    fake(worker=True)
     assert lab.run("extract", "--workers", "2") == 0, lab.err
-    assert one == {p.name: p.read_bytes() for p in lab.folder.glob("features/*/*/shard-*")}
+    assert one == shards(lab)
 
 
 @pytest.mark.parametrize("fault", ["error", "nan", "shape"])
@@ -175,34 +176,25 @@ def test_random_weights_are_said_loudly(lab: Lab, fake: Callable[..., None]) -> 
     assert json.loads((lab.folder / "features/x.json").read_text())["untrained"] is True
 
 
-def test_a_bug_keeps_its_traceback_and_names_the_clip(
-    lab: Lab, fake: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("worker", [False, True])
+def test_a_bug_costs_the_clip_and_its_traceback_is_in_the_log(
+    lab: Lab, fake: Callable[..., None], worker: bool
 ) -> None:
-    from extractors.fake import Fake
-
-    def broken(self: Fake, clip: object) -> None:
-        raise ZeroDivisionError("oops")
-
-    fake()
-    monkeypatch.setattr(Fake, "extract", broken)
-    monkeypatch.chdir(lab.folder)
-    workspace = engine.Workspace(engine_experiment(lab), lab.folder, lab.folder / "experiment.yaml")
-    work = engine.plan(workspace, workspace.manifest(), "x")
-    with pytest.raises(ZeroDivisionError) as caught:
-        engine.execute(work, workspace, 1, lambda task, record: True)
-    assert caught.value.__notes__ == ["while extracting clip s0-angry-0 with fake"]
+    fake(fault="bug", on=["s0-angry-0"], worker=worker)
+    assert lab.run("extract") == 2
+    assert [f["type"] for f in failures(lab)] == ["KeyError"]
+    assert "(a bug, in _bug of fake.py)" in failures(lab)[0]["message"]
+    (event,) = [e for e in log(lab) if e["event"] == "failure"]
+    assert "Traceback" in event["traceback"]
 
 
-def engine_experiment(lab: Lab):  # type: ignore[no-untyped-def]
-    from pipeline.experiment import parse
-
-    return parse(lab.document, "experiment.yaml")
+def log(lab: Lab) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (lab.folder / "features/log.jsonl").read_text().splitlines()]
 
 
 def test_a_file_that_changed_since_the_manifest_is_refused(lab: Lab, change: Callable[..., None]) -> None:
     import hashlib
 
-    import numpy as np
     import soundfile
 
     rng = np.random.default_rng(0)
@@ -249,21 +241,203 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(
     assert resumed == {p.name: p.read_bytes() for p in lab.folder.glob("features/*/*/shard-*.h5")}
 
 
-@pytest.mark.usefixtures("in_processes")
-def test_a_worker_that_dies_is_named_and_nothing_is_lost(
+@pytest.mark.parametrize(
+    ("fault", "args", "kind", "message"),
+    [
+        ("crash", [], "WorkerDiedError", "the process that decoded it was ended by signal SIGSEGV"),
+        ("hang", ["--clip-timeout", "1"], "TimeLimitError", "no sign of life for 1 s"),
+        ("memory", [], "LimitExceededError", "needs more memory than one clip may take"),
+    ],
+)
+def test_a_clip_that_ends_its_worker_costs_that_clip(
+    lab: Lab, fake: Callable[..., None], fault: str, args: list[str], kind: str, message: str
+) -> None:
+    fake(fault=fault, on=["s3-sad-2"], worker=True)
+    assert lab.run("extract", *args) == 2, lab.err
+    (failure,) = failures(lab)
+    assert (failure["clip_id"], failure["type"], failure["message"]) == ("s3-sad-2", kind, message)
+    assert f"failed: s3-sad-2: {kind}: {message}" in lab.out
+    assert json.loads((lab.folder / "features/x.json").read_text())["clips"] == 71
+    fake(worker=True)
+    assert lab.run("extract", "--retry-failed") == 0
+    assert failures(lab) == []
+
+
+def test_a_crash_in_one_feature_leaves_the_clips_other_features(
+    lab: Lab, change: Callable[..., None]
+) -> None:
+    usual = {"modality": "video", "extractor": "fake", "worker": True}
+    crash = {**usual, "seed": 1, "fault": "crash", "on": ["s3-sad-2"]}
+    change("features", {"good": usual, "bad": crash, "last": {**usual, "seed": 2}})
+    change("heads", {})
+    assert lab.run("extract", "all") == 2, lab.err
+    indexes = {
+        n: json.loads((lab.folder / f"features/{n}.json").read_text()) for n in ("good", "bad", "last")
+    }
+    assert {n: (i["clips"], i["failed"]) for n, i in indexes.items()} == {
+        "good": (72, 0),
+        "bad": (71, 1),
+        "last": (72, 0),
+    }
+    (event,) = [e for e in log(lab) if e["event"] == "failure"]
+    assert (event["feature"], event["clip_id"], event["type"]) == ("bad", "s3-sad-2", "WorkerDiedError")
+
+
+@pytest.mark.parametrize("worker", [False, True])
+@pytest.mark.parametrize(
+    ("fault", "kind", "message"),
+    [
+        ("nan", "BadFeaturesError", "value nan in row 0, column 0"),
+        ("shape", "BadFeaturesError", "values are float32 [3, 7]; expected float32 [T, 8]"),
+        ("type", "BadFeaturesError", "values are float64 [3, 8]; expected float32 [T, 8]"),
+        ("empty", "TooShortError", "the extractor gave no rows"),
+        ("noise", "BadFeaturesError", "two runs over the same clip gave different values"),
+    ],
+)
+def test_an_extractor_that_breaks_the_contract_is_refused_and_the_clip_is_named(
+    lab: Lab, fake: Callable[..., None], worker: bool, fault: str, kind: str, message: str
+) -> None:
+    fake(fault=fault, on=["s0-angry-0"], worker=worker)  # the first clip, which is done twice
+    assert lab.run("extract") == 2, lab.err
+    (failure,) = failures(lab)
+    assert (failure["clip_id"], failure["type"]) == ("s0-angry-0", kind)
+    assert message in failure["message"]
+
+
+LOGMEL: dict[str, object] = {
+    "rate": 8000, "n_fft": 512, "hop": 128, "bands": 32, "low": 60.0, "high": 7000.0,
+}  # fmt: skip
+
+
+@pytest.fixture
+def mel(lab: Lab, change: Callable[..., None]) -> Callable[..., None]:
+    """Make the experiment's only feature log-mel spectrograms of three short sounds."""
+    import soundfile
+
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        soundfile.write(lab.folder / f"{i}.wav", rng.normal(0, 0.1, 4000), 16000)
+    lines = [f"c{i},s{i},sad,{i}.wav" for i in range(3)]
+    (lab.folder / "manifest.csv").write_text("\n".join(["clip_id,subject,emotion,audio", *lines]) + "\n")
+    change("heads", {})
+
+    def apply(**options: object) -> None:
+        change("features", {"mel": {"modality": "audio", "extractor": "logmel", **options}})
+
+    return apply
+
+
+@pytest.mark.slow
+def test_every_option_of_an_extractor_is_in_its_identity_and_never_mixes(
+    lab: Lab, mel: Callable[..., None]
+) -> None:
+    import inspect
+
+    from extractors.logmel import LogMel
+
+    assert set(inspect.signature(LogMel).parameters) == set(LOGMEL)
+    mel()
+    assert lab.run("extract", "audio") == 0, lab.err
+    first = shards(lab)
+    for count, (key, value) in enumerate(LOGMEL.items(), start=2):
+        mel(**{key: value})
+        assert lab.run("extract", "audio") == 0, lab.err
+        before = LogMel().identity()[key]
+        (line,) = [text for text in lab.out.splitlines() if "with another identity" in text]
+        assert f"{key}: {before!r} -> {value!r}" in line
+        assert line.endswith("; not mixed")
+        # The upper edge follows the rate where nothing is said about it.
+        assert line.count("->") == (2 if key == "rate" else 1)
+        assert "already" not in lab.out
+        assert len(list(lab.folder.glob("features/logmel/*"))) == count
+        mel()
+        assert lab.run("extract", "audio") == 0
+        assert "3 of 3 clips are there already" in lab.out
+    folder = lab.folder / json.loads((lab.folder / "features/mel.json").read_text())["folder"]
+    assert {p.name: p.read_bytes() for p in folder.glob("shard-*")} == first
+
+
+def test_another_decoder_is_another_identity(
+    lab: Lab, mel: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mel()
+    assert lab.run("extract", "audio") == 0, lab.err
+    monkeypatch.setattr("extractors.logmel.DECODER", "other-1.0")
+    assert lab.run("extract", "audio") == 0
+    assert "extracted before with another identity (decoder: " in lab.out
+    assert "other-1.0" in lab.out
+    assert "already" not in lab.out
+
+
+class Network(WindowExtractor):
+    """A network of one number that looks things up, so that it runs in this process."""
+
+    modality = "video"
+    reads_media = False
+    noise = 0.0
+    feature_names = ("x",)
+
+    @property
+    def allows_bf16(self) -> bool:
+        return True
+
+    def identity(self) -> dict[str, Any]:
+        return {"precision": self.precision}
+
+    def windows(self, clip: Clip) -> Iterator[Window]:
+        yield Window(np.ones(1, np.float32), 0.0, 1.0)
+
+    def embed(self, windows: Sequence[Window]) -> list[FloatArray]:
+        values = 1.0 + self.noise * np.random.default_rng().normal(size=len(windows))
+        return [np.array([[v]], np.float32) for v in values]
+
+
+@pytest.fixture
+def network(lab: Lab, change: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> type[Network]:
+    """Make the experiment's only feature one of a small network."""
+    monkeypatch.setitem(EXTRACTORS._entries, "network", Network)
+    change("features", {"n": {"modality": "video", "extractor": "network"}})
+    change("heads", {})
+    return Network
+
+
+@pytest.mark.usefixtures("network")
+def test_precisions_never_mix(lab: Lab) -> None:
+    assert lab.run("extract", "--precision", "fp32") == 0, lab.err
+    assert "n: network, 1 values, fp32" in lab.out
+    assert lab.run("extract", "--precision", "bf16") == 0, lab.err
+    assert "n: network, 1 values, bf16" in lab.out
+    assert "another identity (precision: 'fp32' -> 'bf16'); not mixed" in lab.out
+    assert "already" not in lab.out
+    assert len(list(lab.folder.glob("features/network/*"))) == 2
+
+
+def test_a_network_that_does_not_repeat_itself_is_refused(
+    lab: Lab, network: type[Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "noise", 0.1)
+    assert lab.run("extract") == 1
+    assert "feature 'n': two runs over the same windows gave different values" in lab.err
+    assert lab.err.count("\n") == 1
+    assert not list(lab.folder.glob("features/network/*/shard-*"))
+
+
+def test_a_disk_that_is_full_at_the_end_is_exit_code_3_too(
     lab: Lab, fake: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from pipeline.files import WriteError
+
+    def full(*_: object) -> None:
+        raise WriteError("cannot write failures.csv (9 bytes): the disk is full")
+
     fake()
-    monkeypatch.setattr(engine, "_make_in_worker", die)
-    assert lab.run("extract", "--workers", "2") == 1
-    assert "a worker process died while extracting 'x'" in lab.err
+    monkeypatch.setattr("pipeline.extract.publish_index", full)
+    assert lab.run("extract") == 3
+    assert "the disk is full. Shards that are finished are kept: make room" in lab.err
     monkeypatch.undo()
     monkeypatch.chdir(lab.folder)
     assert lab.run("extract") == 0
-
-
-def die(*_: object) -> None:
-    os._exit(9)
+    assert "72 of 72 clips are there already" in lab.out
 
 
 def test_shards_do_not_depend_on_where_the_folder_lies(

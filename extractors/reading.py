@@ -1,0 +1,45 @@
+"""Reading a clip's media as extractors do: decoded once, whoever else wants it too."""
+
+from collections.abc import Iterator
+
+from extractors.audio import Waveform, read_waveform, read_waveforms
+from extractors.contract import Clip
+from extractors.video import Frame, decode, sample_frames
+
+
+def sound_of(clip: Clip, rate: int) -> Waveform:
+    """Return the sound of a clip as one channel.
+
+    Args:
+        clip: The clip.
+        rate: Hz.
+
+    Raises:
+        ClipError: See `read_waveform`.
+    """
+    path, shared = clip.need_sound(), clip.shared
+    if shared is None:
+        return read_waveform(path, rate, start=clip.start, end=clip.end)
+    rates = shared.rates | {rate}
+    sounds = shared.once(
+        ("sound", path, rates), lambda: read_waveforms(path, rates, start=clip.start, end=clip.end)
+    )
+    return sounds[rate]
+
+
+def frames_of(clip: Clip, step: float, short_side: int | None = None) -> Iterator[Frame]:
+    """Yield the frames of a clip on a time grid.
+
+    Args:
+        clip: The clip.
+        step: Seconds between two frames.
+        short_side: Pixels of the shorter side; None keeps the size.
+
+    Raises:
+        ClipError: See `sample_frames`.
+    """
+    path, shared = clip.need_video(), clip.shared
+    frames = None
+    if shared is not None:
+        frames = shared.stream(("frames", path), lambda: decode(path, clip.start))
+    return sample_frames(path, step, short_side=short_side, start=clip.start, end=clip.end, frames=frames)

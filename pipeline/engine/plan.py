@@ -1,0 +1,223 @@
+"""What is to be done: the shards of a feature, and which of them are there already."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from extractors.contract import Clip, Extractor, Precision, WindowExtractor
+from extractors.hardware import has_bf16
+from manifests import Manifest
+from manifests.manifest import MEDIA_COLUMNS
+from pipeline.engine.messages import Take
+from pipeline.experiment import Workspace
+from pipeline.options import ConfigError
+from pipeline.store import Record, Verified, identity_sha256, read_record, shard_name
+
+_SHARD_BYTES = 256 << 20
+
+
+class Takes:
+    """The manifest's rows as the engine needs them, made when they are asked for.
+
+    Args:
+        manifest: The clips.
+        root: The corpus root.
+    """
+
+    def __init__(self, manifest: Manifest, root: Path) -> None:
+        frame = manifest.frame
+        self._columns = {c: _plain(frame[c]) for c in ("clip_id", "view", "sha256", *MEDIA_COLUMNS)}
+        self._times = list(zip(_seconds(frame["start"]), _seconds(frame["end"]), strict=True))
+        self._durations = _seconds(frame["duration"])
+        self._root = root
+        self._lines = self._fingerprints()
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, i: int) -> Take:
+        row = {name: column[i] for name, column in self._columns.items()}
+        media = {c: self._root / row[c] if row[c] else None for c in MEDIA_COLUMNS}
+        start, end = self._times[i]
+        clip = Clip(row["clip_id"], media["video"], media["audio"], start, end, row["view"])
+        return Take(clip, row["sha256"], tuple(f for f in media.values() if f is not None))
+
+    def seconds(self, i: int) -> float | None:
+        """Return how long a clip lasts, or None if nobody knows."""
+        start, end = self._times[i]
+        whole = self._durations[i]
+        last = end if end is not None else whole
+        return None if last is None else max(0.0, last - (start or 0.0))
+
+    def fingerprint(self, clips: range) -> str:
+        """Return what decides whether some clips must be extracted again."""
+        return hashlib.sha256("\n".join(self._lines[clips.start : clips.stop]).encode()).hexdigest()
+
+    def _fingerprints(self) -> list[str]:
+        """One line per clip; a hundred thousand of them should take a tenth of a second."""
+        names = [[path.rpartition("/")[2] for path in self._columns[c]] for c in MEDIA_COLUMNS]
+        ids = (self._columns[c] for c in ("clip_id", "view", "sha256"))
+        times = ["" if t == (None, None) else repr(t) for t in self._times]
+        return list(map("\t".join, zip(*ids, *names, times, strict=True)))
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to be made.
+
+    Attributes:
+        path: Where.
+        clips: Positions of its clips in the manifest.
+        planned_sha256: Their fingerprint.
+    """
+
+    path: Path
+    clips: range
+    planned_sha256: str
+
+
+@dataclass
+class Plan:
+    """All shards of one feature.
+
+    Attributes:
+        feature: Its name.
+        extractor: The extractor; prepared when it is needed.
+        identity: Its identity.
+        folder: Where the shards lie.
+        takes: All clips.
+        tasks: Every shard.
+        finished: The records of those that are there already, by position in `tasks`.
+        verified: What is known about their bytes.
+    """
+
+    feature: str
+    extractor: Extractor
+    identity: dict[str, Any]
+    folder: Path
+    takes: Takes
+    tasks: list[ShardTask]
+    finished: dict[int, Record]
+    verified: Verified
+
+    @property
+    def todo(self) -> list[int]:
+        """The positions of the shards that are not there."""
+        return [i for i in range(len(self.tasks)) if i not in self.finished]
+
+    @property
+    def clips_done(self) -> int:
+        """How many clips are in finished shards, failed ones included."""
+        return sum(len(self.tasks[i].clips) for i in self.finished)
+
+    def windows(self) -> int:
+        """Return about how many windows all clips have; 0 if there is no network."""
+        if not isinstance(self.extractor, WindowExtractor):
+            return 0
+        return sum(self.extractor.windows_in(self.takes.seconds(i)) for i in range(len(self.takes)))
+
+
+def make_plan(
+    workspace: Workspace,
+    manifest: Manifest,
+    takes: Takes,
+    feature: str,
+    *,
+    precision: str = "auto",
+    retry_failed: bool = False,
+) -> Plan:
+    """Decide what is to be done for a feature.
+
+    A shard is finished if its record, its bytes and the extractor's identity all match.
+
+    Args:
+        workspace: The experiment.
+        manifest: The clips.
+        takes: The same clips.
+        feature: The feature's name.
+        precision: "fp32", "bf16", or "auto": what is fastest here and allowed by the extractor's card.
+        retry_failed: Redo shards in which a clip failed.
+
+    Raises:
+        ConfigError: If the precision is not allowed, or `trained_on` names a stranger.
+        StoreVersionError: If a newer affectstack was here.
+    """
+    extractor = workspace.extractor(feature)
+    if isinstance(extractor, WindowExtractor):
+        extractor.precision = _resolved(extractor, precision, feature)
+    name = workspace.experiment.features[feature].extractor
+    identity = {"extractor": name, **extractor.identity()}
+    if strangers := sorted(extractor.trained_on - set(manifest.subjects())):
+        raise ConfigError(
+            f"features.{feature}: trained_on names {', '.join(map(repr, strangers[:5]))}; "
+            "the manifest has no such subject"
+        )
+    if extractor.trained_on:
+        identity["trained_on"] = sorted(extractor.trained_on)
+    fingerprint = identity_sha256(identity)
+    folder = workspace.folder / "features" / name / fingerprint[:12]
+    tasks = [
+        ShardTask(folder / shard_name(i), clips, takes.fingerprint(clips))
+        for i, clips in enumerate(_parts(extractor, takes))
+    ]
+    verified = Verified(folder)
+    finished = {
+        i: record
+        for i, task in enumerate(tasks)
+        if (record := read_record(task.path)) is not None
+        and record.planned_sha256 == task.planned_sha256
+        and record.identity_sha256 == fingerprint
+        and not (retry_failed and record.failures)
+        and verified.holds(task.path, record)
+    }
+    return Plan(feature, extractor, identity, folder, takes, tasks, finished, verified)
+
+
+def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """Return which keys of an identity differ, and how."""
+    keys = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
+    return ", ".join(f"{k}: {_short(before.get(k))} -> {_short(now.get(k))}" for k in keys)
+
+
+def _parts(extractor: Extractor, takes: Takes) -> Iterator[range]:
+    """Cut the manifest into shards: a number of clips, less if they are long and have many rows."""
+    row_bytes = 4 * extractor.dim * extractor.rows_per_second
+    first, size = 0, 0.0
+    for i in range(len(takes)):
+        more = row_bytes * (takes.seconds(i) or 0.0) if row_bytes else 0.0
+        if i > first and (i - first == extractor.clips_per_shard or size + more > _SHARD_BYTES):
+            yield range(first, i)
+            first, size = i, 0.0
+        size += more
+    if first < len(takes):
+        yield range(first, len(takes))
+
+
+def _resolved(extractor: WindowExtractor, precision: str, feature: str) -> Precision:
+    if precision == "auto":
+        return "bf16" if extractor.allows_bf16 and has_bf16() else "fp32"
+    if precision == "bf16" and not extractor.allows_bf16:
+        raise ConfigError(
+            f"--precision bf16: the card of feature {feature!r}'s extractor has no measurement that "
+            "bfloat16 keeps its values; use --precision auto"
+        )
+    return "bf16" if precision == "bf16" else "fp32"
+
+
+def _plain(column: "pd.Series[Any]") -> list[str]:
+    return column.astype(object).tolist()
+
+
+def _seconds(column: "pd.Series[Any]") -> list[float | None]:
+    if column.isna().all():
+        return [None] * len(column)
+    return [None if v != v else float(v) for v in column.tolist()]  # NaN is the manifest's "not said"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 24 else f"{text[:20]}…"

@@ -1,0 +1,107 @@
+"""Telling people and machines how an extraction goes."""
+
+import contextlib
+import json
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pipeline.cli import say
+from pipeline.engine.collect import Made
+from pipeline.engine.messages import Failed, Take
+from pipeline.progress import Meter
+from pipeline.store import StoreWriteError
+
+
+class Reporter:
+    """A progress bar or plain lines for people, one JSON object per line for machines.
+
+    Args:
+        clips: How many there are to do.
+        log: The file that the JSON lines are appended to.
+    """
+
+    def __init__(self, clips: int, log: Path) -> None:
+        self._meter = Meter("  extract", clips, "clips")
+        self._log = log
+        self._media_seconds = 0.0
+        self._bytes = 0
+
+    def __enter__(self) -> Self:
+        try:
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._log.open("a", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise StoreWriteError(f"cannot write {self._log}: {error.strerror}") from error
+        self._write("start", clips=self._meter.total)
+        self._meter.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._meter.__exit__(kind, error, trace)
+        self._write("end", **self._state(), reason="done" if kind is None else kind.__name__)
+        with contextlib.suppress(OSError):
+            self._file.close()
+        if kind is None and self._meter.done:
+            rate = self._meter.done / max(self._meter.seconds, 1e-9)
+            say(f"  {self._meter.seconds:.1f} s, {rate:.1f} clips/s{self._extra()}")
+
+    def clip(self, take: Take, seconds: float | None, failures: Sequence[Failed]) -> None:
+        """Count a clip that is through."""
+        self._media_seconds += seconds or 0.0
+        for failure in failures:
+            self._write(
+                "failure",
+                clip_id=take.clip.clip_id,
+                view=take.clip.view,
+                feature=failure.feature,
+                type=failure.type,
+                message=failure.message,
+                **({"traceback": failure.detail} if failure.detail else {}),
+            )
+        if self._meter.add(1, bool(failures), self._extra()):
+            self._write("progress", **self._state())
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        say(f"  {text}")
+        self._write("note", text=text)
+
+    def shard(self, made: Made) -> None:
+        """Count a shard that was published."""
+        record = made.record
+        self._bytes += record.bytes
+        self._write(
+            "shard",
+            feature=made.plan.feature,
+            shard=made.shard,
+            clips=len(record.clips),
+            failed=len(record.failures),
+            bytes=record.bytes,
+            sha256=record.sha256,
+        )
+
+    def _extra(self) -> str:
+        hours = f", {self._media_seconds / max(self._meter.seconds, 1e-9):.1f} h of media/h"
+        return (hours if self._media_seconds else "") + f", {self._bytes / 1e9:.3f} GB"
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "done": self._meter.done,
+            "clips": self._meter.total,
+            "failed": self._meter.failed,
+            "seconds": round(self._meter.seconds, 3),
+            "media_seconds": round(self._media_seconds, 3),
+            "bytes": self._bytes,
+        }
+
+    def _write(self, event: str, **fields: Any) -> None:
+        now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"time": now, "event": event, **fields}, ensure_ascii=False)
+        with contextlib.suppress(OSError):  # a full disk; the shard that does not fit says so, and better
+            self._file.write(f"{line}\n")

@@ -1,0 +1,164 @@
+"""Shards and their records: how they are published, and what a record says."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from affectstack import AffectstackError
+from extractors import Features, check_features
+from pipeline.files import WriteError, canonical_json, publish, read_json
+from pipeline.store.errors import StoreWriteError
+from pipeline.store.layout import ENCODING_VERSION, ClipKey, check_version, encode
+
+_VERSION = "encoding-version"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One clip that could not be extracted."""
+
+    clip_id: str
+    view: str
+    type: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a shard holds; lies beside it as JSON.
+
+    Attributes:
+        clips: `[clip_id, view]` of every clip in it, in order.
+        planned_sha256: Fingerprint of all clips it was planned for and of their files.
+        identity: The extractor's.
+        identity_sha256: Its fingerprint.
+        sha256: Of the shard file; "" if every clip failed and there is none.
+        bytes: The size of the shard file.
+        rows: N, the rows of all clips.
+        failures: The planned clips that are not in it.
+        silent: The ids of clips whose sound is digital silence.
+        seen_subjects: Subjects that the extractor's weights have seen.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    clips: list[ClipKey]
+    planned_sha256: str
+    identity: dict[str, Any]
+    identity_sha256: str
+    sha256: str
+    bytes: int
+    rows: int
+    failures: list[Failure] = field(default_factory=list)
+    silent: list[str] = field(default_factory=list)
+    seen_subjects: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the record as it is written."""
+        return {_VERSION: ENCODING_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Record | None":
+        """Return the record, or None if it is damaged."""
+        fields = {k: v for k, v in value.items() if k != _VERSION}
+        try:
+            return _record_type().validate_python(fields)
+        except ValidationError:
+            return None
+
+
+@cache
+def _record_type() -> TypeAdapter[Record]:
+    return TypeAdapter(Record)
+
+
+def identity_sha256(identity: dict[str, Any]) -> str:
+    """Return the fingerprint of an extractor's identity."""
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
+
+
+def shard_name(index: int) -> str:
+    """Return the file name of a shard."""
+    return f"shard-{index:05d}.h5"
+
+
+def record_path(shard: Path) -> Path:
+    """Return where a shard's record lies."""
+    return shard.with_suffix(".json")
+
+
+def write_shard(
+    path: Path,
+    clips: Sequence[tuple[ClipKey, Features]],
+    identity: dict[str, Any],
+    names: Sequence[str],
+    *,
+    planned_sha256: str,
+    failures: Sequence[Failure] = (),
+    seen_subjects: Sequence[str] = (),
+) -> Record:
+    """Publish a shard, then its record. The same arguments give the same bytes.
+
+    If every clip failed there is no shard, and one that was there before goes.
+
+    Args:
+        path: Its final name.
+        clips: Clip keys with features; may be empty if every clip failed.
+        identity: The extractor's.
+        names: `[D]` feature names.
+        planned_sha256: See `Record`.
+        failures: The clips that failed.
+        seen_subjects: Subjects that the extractor has seen.
+
+    Raises:
+        BadFeaturesError: If features break the contract.
+        StoreWriteError: If the disk is full or the folder cannot be written.
+    """
+    for key, features in clips:
+        try:
+            check_features(features, len(names))
+        except AffectstackError as error:
+            error.add_note(f"in clip {key[0]}")
+            raise
+    fingerprint = identity_sha256(identity)
+    data = encode(clips, identity, fingerprint, names) if clips else b""
+    record = Record(
+        clips=[key for key, _ in clips],
+        planned_sha256=planned_sha256,
+        identity=identity,
+        identity_sha256=fingerprint,
+        sha256=hashlib.sha256(data).hexdigest() if clips else "",
+        bytes=len(data),
+        rows=sum(len(f.values) for _, f in clips),
+        failures=list(failures),
+        silent=[key[0] for key, f in clips if f.silent],
+        seen_subjects=sorted(seen_subjects),
+    )
+    try:
+        if clips:
+            publish(path, data, read_only=True)
+        publish(record_path(path), f"{canonical_json(record.as_json())}\n".encode(), read_only=True)
+        if not clips:
+            path.unlink(missing_ok=True)
+    except (WriteError, OSError) as error:
+        raise StoreWriteError(str(error)) from error
+    return record
+
+
+def read_record(shard: Path) -> Record | None:
+    """Return a shard's record, or None if there is no usable one.
+
+    Raises:
+        StoreVersionError: If it was written by a newer affectstack.
+    """
+    path = record_path(shard)
+    value = read_json(path)
+    if value is None or _VERSION not in value:
+        return None
+    check_version(path, value[_VERSION])
+    return Record.from_json(value)

@@ -1,0 +1,156 @@
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine_lab import plan_of
+from stand_ins import Doer, slow_first
+
+from extractors import Clip
+from pipeline import progress
+from pipeline.engine.collect import Made
+from pipeline.engine.messages import Failed, Take
+from pipeline.engine.reporter import Reporter
+from pipeline.store import Failure, Record, StoreWriteError
+
+
+def take(clip_id: str, view: str = "") -> Take:
+    return Take(Clip(clip_id, view=view), "", ())
+
+
+def shard(tmp_path: Path, size: int = 2_000_000_000) -> Made:
+    record = Record(
+        clips=[("a", ""), ("b", "")],
+        planned_sha256="p",
+        identity={},
+        identity_sha256="i",
+        sha256="s" * 64,
+        bytes=size,
+        rows=9,
+        failures=[Failure("c", "", "DecodeError", "no")],
+    )
+    return Made(plan_of(Doer(slow_first), tmp_path, range(3)), 0, record)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_every_line_of_the_log_is_json_with_a_time_and_an_event(tmp_path: Path) -> None:
+    log = tmp_path / "features/log.jsonl"
+    with Reporter(3, log) as reporter:
+        reporter.clip(take("a"), 2.5, [])
+        reporter.clip(take("b", "left"), None, [Failed("x", "DecodeError", "nö\nline", "")])
+        reporter.clip(take("c"), 1.0, [Failed("x", "KeyError", "bug", "Traceback …"), Failed("y", "E", "m")])
+        reporter.note("compiled")
+        reporter.shard(shard(tmp_path))
+    events = lines(log)
+    for event in events:
+        assert abs((datetime.fromisoformat(event.pop("time")) - datetime.now(UTC)).total_seconds()) < 60
+    took = events[-1].pop("seconds")
+    assert took >= 0
+    assert events == [
+        {"event": "start", "clips": 3},
+        {"event": "failure", "clip_id": "b", "view": "left", "feature": "x", "type": "DecodeError",
+         "message": "nö\nline"},
+        {"event": "failure", "clip_id": "c", "view": "", "feature": "x", "type": "KeyError",
+         "message": "bug", "traceback": "Traceback …"},
+        {"event": "failure", "clip_id": "c", "view": "", "feature": "y", "type": "E", "message": "m"},
+        {"event": "note", "text": "compiled"},
+        {"event": "shard", "feature": "x", "shard": 0, "clips": 2, "failed": 1, "bytes": 2_000_000_000,
+         "sha256": "s" * 64},
+        {"event": "end", "done": 3, "clips": 3, "failed": 2, "media_seconds": 3.5,
+         "bytes": 2_000_000_000, "reason": "done"},
+    ]  # fmt: skip
+
+
+def test_the_log_is_appended_to_and_says_why_a_run_ended(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    with Reporter(1, log):
+        pass
+    with pytest.raises(KeyboardInterrupt), Reporter(1, log):
+        raise KeyboardInterrupt
+    assert [(e["event"], e.get("reason")) for e in lines(log)] == [
+        ("start", None), ("end", "done"), ("start", None), ("end", "KeyboardInterrupt"),
+    ]  # fmt: skip
+
+
+def test_lines_are_there_at_once(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    with Reporter(1, log) as reporter:
+        reporter.note("now")
+        assert [e["event"] for e in lines(log)] == ["start", "note"]
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(progress, "time", made)
+    return made
+
+
+def test_where_no_terminal_is_a_line_comes_now_and_then(
+    tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log.jsonl"
+    with Reporter(100, log) as reporter:
+        for i in range(20):
+            clock.now += 1.0
+            reporter.clip(take(str(i)), 36.0, [Failed("x", "E", "m")] if i == 3 else [])
+            if i == 4:
+                reporter.shard(shard(tmp_path, 1_500_000_000))
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [
+        "  extract: 10/100 clips, 1.0/s, 36.0 h of media/h, 1.500 GB, 90 s left, 1 failed",
+        "  extract: 20/100 clips, 1.0/s, 36.0 h of media/h, 1.500 GB, 80 s left, 1 failed",
+        "  20.0 s, 1.0 clips/s, 36.0 h of media/h, 1.500 GB",
+    ]
+    assert [e["done"] for e in lines(log) if e["event"] == "progress"] == [10, 20]
+
+
+def test_hours_of_media_are_left_out_where_nobody_knows_them(
+    tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Reporter(2, tmp_path / "log.jsonl") as reporter:
+        clock.now += 11.0
+        reporter.clip(take("a"), None, [])
+    assert "h of media" not in capsys.readouterr().out
+
+
+def test_nothing_done_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Reporter(0, tmp_path / "log.jsonl"):
+        pass
+    assert capsys.readouterr().out == ""
+
+
+def test_a_log_that_cannot_be_opened_is_a_write_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "features").write_text("a file where the folder should be")
+    with (
+        pytest.raises(StoreWriteError, match=r"cannot write .*log\.jsonl"),
+        Reporter(1, tmp_path / "features/log.jsonl"),
+    ):
+        raise AssertionError
+
+
+def test_a_full_disk_does_not_end_a_run_by_its_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    with pytest.raises(ZeroDivisionError), Reporter(1, full) as reporter:
+        reporter.clip(take("a"), 1.0, [Failed("x", "E", "m")])
+        raise ZeroDivisionError
+    with Reporter(1, full) as reporter:
+        reporter.clip(take("a"), 1.0, [])
+    assert "clips/s" in capsys.readouterr().out
