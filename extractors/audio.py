@@ -235,6 +235,8 @@ def _decode_stream(path: Path) -> Generator[_Block, None, None]:
         if not container.streams.audio:
             raise MissingMediaError(f"{path.name}: no sound stream")
         stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise DecodeError(f"{path.name}: its sound is of a kind that FFmpeg cannot decode")
         rate, ends = int(stream.rate or 0), stated_end(container, stream)
         _refuse_layout(path, stream.channels, rate)
         begin, held, pending = 0.0, 0, 0

@@ -110,6 +110,8 @@ def _decoded(path: Path, container: InputContainer) -> Iterator[Decoded]:
     if not pictures:
         raise MissingMediaError(f"{path.name}: no video stream")
     stream = pictures[0]
+    if stream.codec_context is None:
+        raise DecodeError(f"{path.name}: its video is of a kind that FFmpeg cannot decode")
     _refuse_huge(path, stream.codec_context.width, stream.codec_context.height)
     stream.thread_type = "AUTO"
     zero = origin(container)

@@ -1,1 +1,7 @@
-"""The stages, and what only they need: experiment file, feature store, posterior tables, report."""
+"""The stages, and what only they need."""
+
+import os
+
+# Threads of a network that wait for each other by spinning waste their cores whenever another process, such as
+# a decode worker, has one of them. This is read when PyTorch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -62,7 +62,8 @@ def work(job: Job, setup: Setup, send: Send) -> None:
     """Do one clip for all features that want it; its media are decoded once."""
     chosen = {name: setup.extractors[name] for name in job.features}
     try:
-        _refuse_changed(job.take)
+        if any(e.reads_media for e in chosen.values()):
+            _refuse_changed(job.take)
     except (ClipError, OSError) as error:
         for name in chosen:
             send(Failed(name, type(error).__name__, str(error)))

@@ -186,22 +186,20 @@ class DecoderPool:
             if self._closed:
                 return False
             self._hand_out()
-            busy = [w for w in self._workers if w.inbox is not None]
-            readable = [w for w in busy if self._may_read(w)]
+            readable = [w for w in self._workers if w.inbox is not None and self._may_read(w)]
             if not readable:  # until there is a job, or the network has taken some
-                for worker in busy:
-                    worker.heard = time.monotonic()
                 self._changed.wait(_PATIENCE)
                 return True
+        began = time.monotonic()
         ready = wait([w.channel for w in readable], timeout=min(_PATIENCE, self._limits.seconds / 4))
+        stopped = time.monotonic() - began > self._limits.seconds / 2  # as by Ctrl-Z, and they with us
         for worker in readable:
             if worker.channel in ready:
                 self._receive(worker)
+            elif stopped:
+                worker.heard = time.monotonic()
             elif worker.is_late(self._limits.seconds):
                 self._replace(worker, "TimeLimitError", f"no sign of life for {self._limits.seconds:g} s")
-        for worker in busy:
-            if worker not in readable:
-                worker.heard = time.monotonic()
         return True
 
     def _hand_out(self) -> None:
@@ -236,7 +234,7 @@ class DecoderPool:
             self._changed.notify_all()
 
     def _replace(self, worker: _Worker, kind: str, reason: str) -> None:
-        """Give up the clip that a worker was on, and start another worker."""
+        """Give up the clip that a worker was on; another takes its place when there is work."""
         code = worker.end()
         inbox = worker.inbox
         assert inbox is not None  # noqa: S101  # only busy workers are read
@@ -252,14 +250,10 @@ class DecoderPool:
             inbox.done = not inbox.todo
             worker.inbox = None
             self._changed.notify_all()
-        self._renew(worker)
 
     def _renew(self, worker: _Worker) -> _Worker:
-        with self._changed:
-            if self._closed:
-                return worker
-            worker.end()
-            fresh = self._workers[self._workers.index(worker)] = _Worker(self._setup)
+        worker.end()
+        fresh = self._workers[self._workers.index(worker)] = _Worker(self._setup)
         return fresh
 
     def _put(self, inbox: _Inbox, item: Item) -> None:

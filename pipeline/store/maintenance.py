@@ -1,5 +1,6 @@
 """Looking after the stores of a workspace: what is there, whether it is whole, what nobody needs."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -168,10 +169,12 @@ def sweep_temporaries(folder: Path) -> int:
     Returns:
         How many were deleted.
     """
-    stale = list(_temporaries(folder, time.time() - _DAY))
-    for path in stale:
-        path.unlink(missing_ok=True)
-    return len(stale)
+    swept = 0
+    for path in _temporaries(folder, time.time() - _DAY):
+        with contextlib.suppress(OSError):  # of somebody else, or gone
+            path.unlink()
+            swept += 1
+    return swept
 
 
 def _verify_shard(path: Path, use: Use, verified: Verified) -> tuple[str, Record | None]:

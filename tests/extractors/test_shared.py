@@ -91,7 +91,7 @@ def test_streams_of_different_keys_are_different() -> None:
 
 @pytest.mark.parametrize("readers", [1, 2, 3])
 def test_what_all_have_read_is_forgotten(readers: int) -> None:
-    shared, source = Shared(readers=readers), Source(50)
+    shared, source = Shared(readers=readers), Source(12)
     streams = [shared.stream("a", source) for _ in range(readers)]
     for number, row in enumerate(zip(*streams, strict=True)):
         assert len(set(map(id, row))) == 1
@@ -131,7 +131,7 @@ def test_what_one_has_not_read_is_kept_for_it() -> None:
 
 
 def test_a_reader_that_gives_up_holds_nothing_back() -> None:
-    shared, source = Shared(readers=2), Source(50)
+    shared, source = Shared(readers=2), Source(12)
     first, second = (shared.stream("a", source) for _ in range(2))
     next(first)
     del first

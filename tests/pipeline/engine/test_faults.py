@@ -132,12 +132,13 @@ def kill_until_done(lab: Lab, kills: int, span: float) -> int:
 def test_twenty_kills_leave_nothing_unreadable_and_the_same_bytes(
     lab: Lab, fakes: Callable[..., None]
 ) -> None:
-    fakes(x={"seconds": 0.02, "dim": 500, "rows": 200}, y={"seed": 1, "shard": 12, "dim": 500, "rows": 200})
+    large = {"dim": 500, "rows": 200}
+    fakes(x={"seconds": 0.2, "shard": 4, **large}, y={"seed": 1, "shard": 12, **large})
     assert finish(start(lab))[0] == 0
     whole = files(lab)
-    assert len(whole) == 2 * (9 + 6)
+    assert len(whole) == 2 * (18 + 6)
     forget(lab)
-    assert kill_until_done(lab, 20, 0.8) > 10
+    assert kill_until_done(lab, 20, 1.2) > 10
     assert files(lab) == whole
 
 

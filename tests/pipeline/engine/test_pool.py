@@ -129,6 +129,23 @@ def test_waiting_for_the_network_is_no_hanging(monkeypatch: pytest.MonkeyPatch) 
     assert kinds == [Cut] * 4
 
 
+def test_a_run_that_was_stopped_for_a_while_blames_no_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = pool_module.wait, []
+
+    def stopped_once(*args: Any, **options: Any) -> Any:
+        calls.append(args)
+        if len(calls) != 3:
+            return real(*args, **options)
+        time.sleep(2.0)
+        return []
+
+    monkeypatch.setattr(pool_module, "wait", stopped_once)
+    with pool_of(seconds=1.5, x=Doer(slow_first)) as pool:
+        done = everything(pool, [job(0), job(1)])
+    assert len(calls) > 3
+    assert [type(i) for _, items in done for i in items] == [Whole, Whole]
+
+
 def test_what_hangs_is_ended_and_costs_its_clip() -> None:
     with pool_of(seconds=1.0, x=Fake(worker=True, fault="hang", on=["c1"])) as pool:
         (hung,) = children()
