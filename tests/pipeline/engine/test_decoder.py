@@ -100,8 +100,16 @@ def test_a_file_that_cannot_be_read_fails_the_clip(tmp_path: Path, monkeypatch: 
         raise PermissionError(13, "Permission denied", "a.mp4")
 
     monkeypatch.setattr("pipeline.engine.decoder.clip_sha256", refuse)
-    found = failure(done(Job(0, take(tmp_path, "0"), ("x",)), x=Fake()))
+    found = failure(done(Job(0, take(tmp_path, "0"), ("x",)), x=Fake(worker=True)))
     assert (found.type, "Permission denied" in found.message) == ("PermissionError", True)
+
+
+def test_an_extractor_that_reads_no_media_does_not_care_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.engine.decoder.clip_sha256", lambda files: "another")
+    (item,) = done(Job(0, take(tmp_path, "0"), ("x",)), x=Fake(worker=False))
+    assert isinstance(item, Whole)
 
 
 def test_the_network_that_is_furthest_behind_gets_its_window() -> None:
