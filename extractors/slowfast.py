@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from extractors.slowfast_network import SlowFastNetwork
 
 _SLOW, _FAST = 2048, 256
-MEAN, STD = 0.45, 0.225  # of pixels in 0..1, RGB; the same for the three colours
 
 
 @EXTRACTORS.register("slowfast_8x8_r50")
@@ -114,8 +113,8 @@ class SlowFast8x8R50(WindowExtractor):
             "short_side": self.short_side,
             "crop": self.crop,
             "min_fill": self.min_fill,
-            "mean": MEAN,
-            "std": STD,
+            "mean": card("slowfast_8x8_r50").mean,
+            "std": card("slowfast_8x8_r50").std,
             "colour": "rgb",
             "decoder": DECODER,
             "precision": self.precision,

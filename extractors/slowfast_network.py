@@ -12,8 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from extractors.contract import FloatArray, Precision
 from extractors.hardware import cpp_compiler
 from extractors.roi_align import provide_roi_align
-from extractors.slowfast import MEAN, STD
-from extractors.weights import Weights, WeightsError, load_state_dict
+from extractors.weights import Weights, WeightsError, card, load_state_dict
 
 _FRAMES, _ALPHA = 32, 4
 
@@ -46,6 +45,7 @@ class SlowFastNetwork:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.batch = 16 if self.device.type == "cuda" else 1  # on the CPU, larger batches were not faster
         self.crop = crop
+        self.card = card("slowfast_8x8_r50")
         trunk = Trunk(model).to(self.device, self.dtype).to(memory_format=torch.channels_last_3d)
         self.trunk: Any = trunk
         self._tried = False
@@ -76,7 +76,14 @@ class SlowFastNetwork:
 
     def _normalised(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
         """Return `[N, 3, 32, H, W]`, channels last in memory, which is how the pixels lie already."""
-        values = torch.from_numpy(pixels).to(self.device).float().div_(255).sub_(MEAN).div_(STD)
+        values = (
+            torch.from_numpy(pixels)
+            .to(self.device)
+            .float()
+            .div_(255)
+            .sub_(self.card.mean)
+            .div_(self.card.std)
+        )
         return values.to(self.dtype).permute(0, 4, 1, 2, 3)
 
     def _pooled(self, pathways: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -29,6 +29,8 @@ class Card:
     The certificate holds what was measured with random weights, and what the tests hold the extractor to.
 
     Attributes:
+        mean: Of pixels in 0..1, RGB, as the network was trained; the same for the three colours.
+        std: Their standard deviation.
         bf16_cosine: The least cosine of a row in bfloat16 with the same row in float32; 0: not allowed.
         batch_tolerance: The largest change of a value by what else is in the batch, as a share of the
             largest value.
@@ -43,6 +45,8 @@ class Card:
     note: str = ""
     hub: str = ""
     revision: str = ""
+    mean: float = 0.0
+    std: float = 1.0
     bf16_cosine: float = 0.0
     batch_tolerance: float = 0.0
     padding_tolerance: float = 0.0
