@@ -59,7 +59,8 @@ class Takes:
 
     def _fingerprints(self) -> list[str]:
         """One line per clip; a hundred thousand of them should take a tenth of a second."""
-        names = [[path.rpartition("/")[2] for path in self._columns[c]] for c in MEDIA_COLUMNS]
+        media = [self._columns[c] for c in MEDIA_COLUMNS]
+        names = [[path.rpartition("/")[2] for path in m] if any(m) else m for m in media]
         ids = (self._columns[c] for c in ("clip_id", "view", "sha256"))
         times = ["" if t == (None, None) else repr(t) for t in self._times]
         return list(map("\t".join, zip(*ids, *names, times, strict=True)))
@@ -151,7 +152,7 @@ def make_plan(
         extractor.precision = _resolved(extractor, precision, feature)
     name = workspace.experiment.features[feature].extractor
     identity = {"extractor": name, **extractor.identity()}
-    if strangers := sorted(extractor.trained_on - set(manifest.subjects())):
+    if extractor.trained_on and (strangers := sorted(extractor.trained_on - set(manifest.subjects()))):
         raise ConfigError(
             f"features.{feature}: trained_on names {', '.join(map(repr, strangers[:5]))}; "
             "the manifest has no such subject"
@@ -186,9 +187,15 @@ def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> str:
 def _parts(extractor: Extractor, takes: Takes) -> Iterator[range]:
     """Cut the manifest into shards: a number of clips, less if they are long and have many rows."""
     row_bytes = 4 * extractor.dim * extractor.rows_per_second
+    if not row_bytes:
+        yield from (
+            range(i, min(i + extractor.clips_per_shard, len(takes)))
+            for i in range(0, len(takes), extractor.clips_per_shard)
+        )
+        return
     first, size = 0, 0.0
     for i in range(len(takes)):
-        more = row_bytes * (takes.seconds(i) or 0.0) if row_bytes else 0.0
+        more = row_bytes * (takes.seconds(i) or 0.0)
         if i > first and (i - first == extractor.clips_per_shard or size + more > _SHARD_BYTES):
             yield range(first, i)
             first, size = i, 0.0
@@ -209,7 +216,7 @@ def _resolved(extractor: WindowExtractor, precision: str, feature: str) -> Preci
 
 
 def _plain(column: "pd.Series[Any]") -> list[str]:
-    return column.astype(object).tolist()
+    return column.to_numpy(dtype=object).tolist()
 
 
 def _seconds(column: "pd.Series[Any]") -> list[float | None]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipeline.engine.messages import Cut, Done, Failed, Item, Job, Limits, Setup, Whole
 
-_HELD_BYTES = 256 << 20  # of windows that wait for the network
+_HELD_BYTES = 48 << 20  # of windows that wait for the network: ten of SlowFast
 _AHEAD = 8  # clips per worker that may be finished before it is their turn
 _PATIENCE = 1.0  # seconds between looks at the clock
 _START_SECONDS = 120.0  # at least; a cold network drive needs many to give Python its modules

@@ -11,7 +11,7 @@ from pipeline.store.shards import Record, read_record
 from pipeline.store.verified import Verified
 
 _KEPT_BYTES = 256 * 1024 * 1024
-_KEPT_FILES = 64
+_KEPT_FILES = 512  # half of what a process may open by default
 
 
 class FeatureStore:
