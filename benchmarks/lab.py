@@ -12,7 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from pipeline.engine.local import LocalEngine, Settings
-from pipeline.engine.messages import Failed, Take
+from pipeline.engine.messages import Failed, Job
 from pipeline.engine.plan import Plan, Takes, make_plan
 from pipeline.experiment import Workspace, parse
 from pipeline.store import record_path
@@ -26,7 +26,7 @@ class Quiet:
     def __init__(self) -> None:
         self.failed = 0
 
-    def clip(self, take: Take, seconds: float | None, failures: Sequence[Failed]) -> None:
+    def clip(self, job: Job, seconds: float | None, failures: Sequence[Failed]) -> None:
         """Count."""
         self.failed += len(failures)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affectstack import AffectstackError
+from affectstack.hashing import file_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -186,5 +187,4 @@ def sha256(path: Path) -> str:
 @cache
 def _file_sha256(path: Path, _size: int, _mtime_ns: int) -> str:
     """Hash a file once for as long as it stays the same."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)

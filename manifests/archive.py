@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from affectstack import AffectstackError
+from affectstack.hashing import file_sha256
 from manifests.paths import path_problem
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -429,8 +430,7 @@ def _reuse(archive: Path, folder: Path) -> Unpacked:
             f"{folder} exists, and not by unpacking {archive}; if it is the corpus, give it in place of the "
             "archive, else move it away"
         )
-    with archive.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_sha256(archive)
     if record["sha256"] != digest:
         raise ArchiveError(
             f"{folder} was unpacked from another archive: {record['archive']} of sha256 "

@@ -1,5 +1,6 @@
 """`python -m pipeline.extract {video,audio,au,face,text,all}`: run the frozen extractors."""
 
+from collections import Counter
 from enum import StrEnum
 from typing import Annotated
 
@@ -149,9 +150,9 @@ def _run(
     """Make what is not there; return the feature that went over the budget, or None."""
     todo = {p.feature: p.todo for p in plans}
     failed = {p.feature: sum(len(r.failures) for r in p.finished.values()) for p in plans}
-    clips = {clip for p in plans for i in todo[p.feature] for clip in p.tasks[i].clips}
+    wanted = Counter(clip for p in plans for i in todo[p.feature] for clip in p.tasks[i].clips)
     log = workspace.folder / "features" / "log.jsonl"
-    with Reporter(len(clips), log) as reporter, _engine(plans, settings, reporter, address) as engine:
+    with Reporter(wanted, log) as reporter, _engine(plans, settings, reporter, address) as engine:
         for made in engine.make(todo):
             made.plan.finished[made.shard] = made.record
             made.plan.verified.seal(made.plan.tasks[made.shard].path, made.record)

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-_EVERY_SECONDS = 10.0
+EVERY_SECONDS = 10.0
 
 
 class Meter:
@@ -61,8 +61,8 @@ class Meter:
         if self._bar is not None:
             self._bar.stop()
 
-    def add(self, done: int, failed: int = 0, extra: str = "") -> bool:
-        """Count finished units, some of which may have failed; return True if a plain line was printed."""
+    def add(self, done: int, failed: int = 0, extra: str = "") -> None:
+        """Count finished units, some of which may have failed."""
         self.done += done
         self.failed += failed
         now = time.monotonic()
@@ -70,7 +70,7 @@ class Meter:
         if self._bar is not None and self._task is not None:
             text = f"{rate:.1f} {self.unit}/s{extra}" + (f", {self.failed} failed" if self.failed else "")
             self._bar.update(self._task, completed=self.done, rate=text)
-        elif now - self._said >= _EVERY_SECONDS and self.done < self.total:
+        elif now - self._said >= EVERY_SECONDS and self.done < self.total:
             self._said = now
             left = (self.total - self.done) / rate
             failed_text = f", {self.failed} failed" if self.failed else ""
@@ -79,8 +79,6 @@ class Meter:
                 f"{left:.0f} s left{failed_text}",
                 flush=True,
             )
-            return True
-        return False
 
     @property
     def seconds(self) -> float:

@@ -14,7 +14,7 @@ from affectstack import AffectstackError
 from extractors.contract import WindowExtractor
 from pipeline.engine.collect import Made
 from pipeline.engine.local import Listener, LocalEngine, Settings
-from pipeline.engine.messages import Failed, Take
+from pipeline.engine.messages import Failed, Job
 from pipeline.engine.plan import Plan
 from pipeline.options import ConfigError
 from pipeline.store import Record
@@ -39,7 +39,7 @@ class Outcome:
     """What an actor did."""
 
     made: list[tuple[str, int, Record]]
-    clips: list[tuple[Take, float | None, list[Failed]]]
+    clips: list[tuple[Job, float | None, list[Failed]]]
     notes: list[str]
 
 
@@ -69,9 +69,9 @@ class ShardMaker:
             outcome.made.append((made.plan.feature, made.shard, made.record))
         return outcome
 
-    def clip(self, take: Take, seconds: float | None, failures: Sequence[Failed]) -> None:
+    def clip(self, job: Job, seconds: float | None, failures: Sequence[Failed]) -> None:
         """Keep what the driver will want to know."""
-        self._outcome.clips.append((take, seconds, list(failures)))
+        self._outcome.clips.append((job, seconds, list(failures)))
 
     def note(self, text: str) -> None:
         """Keep a line for the driver."""

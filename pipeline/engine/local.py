@@ -9,7 +9,7 @@ from typing import Protocol, Self
 from extractors.contract import WindowExtractor
 from pipeline.engine.collect import Collector, Made
 from pipeline.engine.decoder import work
-from pipeline.engine.messages import Done, Failed, Item, Job, Limits, Setup, Take
+from pipeline.engine.messages import Done, Failed, Item, Job, Limits, Setup
 from pipeline.engine.plan import Plan
 from pipeline.engine.pool import DecoderPool
 
@@ -17,8 +17,8 @@ from pipeline.engine.pool import DecoderPool
 class Listener(Protocol):
     """Who wants to know how the work goes."""
 
-    def clip(self, take: Take, seconds: float | None, failures: Sequence[Failed]) -> None:
-        """A clip of some length is through, for all features that wanted it."""
+    def clip(self, job: Job, seconds: float | None, failures: Sequence[Failed]) -> None:
+        """A clip of some length is through, for the features of the job."""
 
     def note(self, text: str) -> None:
         """Something that a user may want to read."""
@@ -31,7 +31,7 @@ class Settings:
     Attributes:
         workers: Decode processes.
         limits: Of one clip.
-        probe: Do the first clip and the first batch twice, and compare.
+        probe: Do the first clip and the first batch of every feature twice, and compare.
     """
 
     workers: int
@@ -53,6 +53,7 @@ class LocalEngine:
         self._settings = settings
         self._listener = listener
         self._pool: DecoderPool | None = None
+        self._unprobed = {p.feature for p in plans} if settings.probe else set()
 
     def __enter__(self) -> Self:
         return self
@@ -89,10 +90,12 @@ class LocalEngine:
     def _make(
         self, plans: Sequence[Plan], todo: Mapping[str, Sequence[int]], pool: DecoderPool | None
     ) -> Iterator[Made]:
-        collectors = {p.feature: Collector(p, todo[p.feature], self._settings.probe) for p in plans}
+        names = {p.feature for p in plans}
+        probe, self._unprobed = self._unprobed & names, self._unprobed - names
+        collectors = {p.feature: Collector(p, todo[p.feature], p.feature in probe) for p in plans}
         for plan in plans:
             self._prepare(plan)
-        jobs = _jobs(plans, todo, self._settings.probe)
+        jobs = _jobs(plans, todo, probe)
         for job, items in _inline(plans[0], jobs) if pool is None else pool.stream(jobs):
             failures = []
             for item in items:
@@ -100,7 +103,7 @@ class LocalEngine:
                     failures.append(item)
                 if not isinstance(item, Done):
                     collectors[item.feature].take(job.position, item)
-            self._listener.clip(job.take, plans[0].takes.seconds(job.position), failures)
+            self._listener.clip(job, plans[0].takes.seconds(job.position), failures)
             for feature in job.features:
                 if made := collectors[feature].end(job.position, job.take):
                     yield made
@@ -111,14 +114,14 @@ class LocalEngine:
             self._listener.note(f"{plan.feature}: {note}")
 
 
-def _jobs(plans: Sequence[Plan], todo: Mapping[str, Sequence[int]], probe: bool) -> Iterator[Job]:
+def _jobs(plans: Sequence[Plan], todo: Mapping[str, Sequence[int]], probe: set[str]) -> Iterator[Job]:
     """Yield one job per clip that any feature wants, in the order of the manifest."""
     wanted: dict[int, list[str]] = defaultdict(list)
     for plan in plans:
         for shard in todo[plan.feature]:
             for clip in plan.tasks[shard].clips:
                 wanted[clip].append(plan.feature)
-    unprobed = {p.feature for p in plans if probe}
+    unprobed = set(probe)
     for clip in sorted(wanted):
         features = tuple(wanted[clip])
         yield Job(clip, plans[0].takes[clip], features, tuple(unprobed.intersection(features)))

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from pipeline.cli import say
 from pipeline.engine.collect import Made
-from pipeline.engine.messages import Failed, Take
-from pipeline.progress import Meter
+from pipeline.engine.messages import Failed, Job
+from pipeline.progress import EVERY_SECONDS, Meter
 from pipeline.store import StoreWriteError
 
 
@@ -20,15 +20,19 @@ class Reporter:
     """A progress bar or plain lines for people, one JSON object per line for machines.
 
     Args:
-        clips: How many there are to do.
+        wanted: How many features want each clip, by position in the manifest. A clip is done when all have
+            it: those that read media get it together, others one after the other.
         log: The file that the JSON lines are appended to.
     """
 
-    def __init__(self, clips: int, log: Path) -> None:
-        self._meter = Meter("  extract", clips, "clips")
+    def __init__(self, wanted: Mapping[int, int], log: Path) -> None:
+        self._meter = Meter("  extract", len(wanted), "clips")
+        self._wanted = dict(wanted)
+        self._failed: set[int] = set()
         self._log = log
         self._media_seconds = 0.0
         self._bytes = 0
+        self._logged = 0.0
 
     def __enter__(self) -> Self:
         try:
@@ -51,21 +55,25 @@ class Reporter:
             rate = self._meter.done / max(self._meter.seconds, 1e-9)
             say(f"  {self._meter.seconds:.1f} s, {rate:.1f} clips/s{self._extra()}")
 
-    def clip(self, take: Take, seconds: float | None, failures: Sequence[Failed]) -> None:
-        """Count a clip that is through."""
-        self._media_seconds += seconds or 0.0
+    def clip(self, job: Job, seconds: float | None, failures: Sequence[Failed]) -> None:
+        """Count a clip that is through, for the features of the job."""
+        clip = job.take.clip
         for failure in failures:
             self._write(
                 "failure",
-                clip_id=take.clip.clip_id,
-                view=take.clip.view,
+                clip_id=clip.clip_id,
+                view=clip.view,
                 feature=failure.feature,
                 type=failure.type,
                 message=failure.message,
                 **({"traceback": failure.detail} if failure.detail else {}),
             )
-        if self._meter.add(1, bool(failures), self._extra()):
-            self._write("progress", **self._state())
+            self._failed.add(job.position)
+        self._wanted[job.position] -= len(job.features)
+        if self._wanted[job.position] == 0:
+            self._media_seconds += seconds or 0.0
+            self._meter.add(1, job.position in self._failed, self._extra())
+            self._log_progress()
 
     def note(self, text: str) -> None:
         """Print a line."""
@@ -85,6 +93,12 @@ class Reporter:
             bytes=record.bytes,
             sha256=record.sha256,
         )
+
+    def _log_progress(self) -> None:
+        """Write how it goes now and then, whether a person watches a bar or not."""
+        if self._meter.seconds - self._logged >= EVERY_SECONDS and self._meter.done < self._meter.total:
+            self._logged = self._meter.seconds
+            self._write("progress", **self._state())
 
     def _extra(self) -> str:
         hours = f", {self._media_seconds / max(self._meter.seconds, 1e-9):.1f} h of media/h"

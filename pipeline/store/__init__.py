@@ -1,5 +1,6 @@
 """The feature store: immutable shards of flat HDF5, each with a record beside it."""
 
+from pipeline.store.block import Block, ClipKey
 from pipeline.store.errors import (
     StoreCorruptError,
     StoreError,
@@ -7,11 +8,11 @@ from pipeline.store.errors import (
     StoreVersionError,
     StoreWriteError,
 )
-from pipeline.store.layout import Block, decode, encode
+from pipeline.store.layout import encode
 from pipeline.store.maintenance import sweep_temporaries
+from pipeline.store.opening import decode
 from pipeline.store.reading import FeatureStore
 from pipeline.store.shards import (
-    ClipKey,
     Failure,
     Record,
     identity_sha256,

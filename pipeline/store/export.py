@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from affectstack import AffectstackError, __version__
 from pipeline.files import WriteError
 from pipeline.store.actionformer import write_actionformer
-from pipeline.store.layout import Block, ClipKey
+from pipeline.store.block import Block, ClipKey
 from pipeline.store.reading import FeatureStore
 
 NOTE = "export.json"

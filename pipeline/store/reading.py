@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from extractors import Features
+from pipeline.store.block import Block, ClipKey
 from pipeline.store.errors import StoreCorruptError, StoreError
-from pipeline.store.layout import Block, ClipKey, Shard, open_shard
+from pipeline.store.opening import Shard, open_shard
 from pipeline.store.shards import Record, read_record
 from pipeline.store.verified import Verified
 

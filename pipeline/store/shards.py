@@ -12,8 +12,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from affectstack import AffectstackError
 from extractors import Features, check_features
 from pipeline.files import WriteError, canonical_json, publish, read_json
+from pipeline.store.block import ClipKey
 from pipeline.store.errors import StoreWriteError
-from pipeline.store.layout import ENCODING_VERSION, ClipKey, check_version, encode
+from pipeline.store.layout import ENCODING_VERSION, check_version, encode
 
 _VERSION = "encoding-version"
 

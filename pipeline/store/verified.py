@@ -4,10 +4,10 @@ A shard's sha256 is computed when it is written and whenever its size or a time 
 when that was done last. `python -m pipeline.store verify` reads everything.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
+from affectstack.hashing import file_sha256
 from pipeline.files import publish_json, read_json
 from pipeline.store.errors import StoreCorruptError
 from pipeline.store.shards import Record
@@ -37,7 +37,7 @@ class Verified:
             return False
         seal = [*stamp, record.sha256]
         if self._known.get(shard.name) != seal:
-            if file_sha256(shard) != record.sha256:
+            if not _has_sha256(shard, record.sha256):
                 return False
             self._known[shard.name] = seal
             self._changed = True
@@ -77,13 +77,12 @@ class Verified:
             self._changed = False
 
 
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file, or "" if it cannot be read."""
+def _has_sha256(path: Path, expected: str) -> bool:
+    """Tell whether a file can be read and has a sha256."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path) == expected
     except OSError:
-        return ""
+        return False
 
 
 def _stamp(path: Path) -> list[int] | None:

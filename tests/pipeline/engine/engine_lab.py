@@ -83,8 +83,8 @@ class Quiet:
         self.clips: list[tuple[str, float | None, list[Failed]]] = []
         self.notes: list[str] = []
 
-    def clip(self, take: Take, seconds: float | None, failures: Sequence[Failed]) -> None:
-        self.clips.append((take.clip.clip_id, seconds, list(failures)))
+    def clip(self, job: Job, seconds: float | None, failures: Sequence[Failed]) -> None:
+        self.clips.append((job.take.clip.clip_id, seconds, list(failures)))
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -10,7 +10,7 @@ from extractors import Clip
 from manifests import Manifest
 from pipeline.engine.cluster import Unit, units
 from pipeline.engine.local import LocalEngine, Settings
-from pipeline.engine.messages import Take
+from pipeline.engine.messages import Job
 from pipeline.engine.plan import Plan, Takes, make_plan
 from pipeline.experiment import Workspace, load
 
@@ -100,7 +100,7 @@ def test_what_a_killed_node_was_on_is_made_elsewhere(
     killed: list[float] = []
     second = next(n for n in cluster.worker_nodes)
 
-    def kill_once(self: object, take: Take, *_: object) -> None:
+    def kill_once(self: object, job: Job, *_: object) -> None:
         if not killed:
             killed.append(time.monotonic())
             cluster.remove_node(second, allow_graceful=False)
@@ -124,7 +124,7 @@ def test_what_concerns_every_clip_ends_the_run_with_its_own_message(
 class Quiet:
     """A listener that keeps nothing."""
 
-    def clip(self, take: Take, seconds: float | None, failures: Any) -> None:
+    def clip(self, job: Job, seconds: float | None, failures: Any) -> None:
         """Nothing."""
 
     def note(self, text: str) -> None:

@@ -10,13 +10,18 @@ from stand_ins import Doer, slow_first
 from extractors import Clip
 from pipeline import progress
 from pipeline.engine.collect import Made
-from pipeline.engine.messages import Failed, Take
+from pipeline.engine.messages import Failed, Job, Take
 from pipeline.engine.reporter import Reporter
 from pipeline.store import Failure, Record, StoreWriteError
 
 
-def take(clip_id: str, view: str = "") -> Take:
-    return Take(Clip(clip_id, view=view), "", ())
+def job(position: int, clip_id: str = "a", view: str = "", *, features: tuple[str, ...] = ("x",)) -> Job:
+    return Job(position, Take(Clip(clip_id, view=view), "", ()), features)
+
+
+def once(clips: int) -> dict[int, int]:
+    """Say that one feature wants so many clips."""
+    return dict.fromkeys(range(clips), 1)
 
 
 def shard(tmp_path: Path, size: int = 2_000_000_000) -> Made:
@@ -39,10 +44,11 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def test_every_line_of_the_log_is_json_with_a_time_and_an_event(tmp_path: Path) -> None:
     log = tmp_path / "features/log.jsonl"
-    with Reporter(3, log) as reporter:
-        reporter.clip(take("a"), 2.5, [])
-        reporter.clip(take("b", "left"), None, [Failed("x", "DecodeError", "nö\nline", "")])
-        reporter.clip(take("c"), 1.0, [Failed("x", "KeyError", "bug", "Traceback …"), Failed("y", "E", "m")])
+    with Reporter({0: 1, 1: 1, 2: 2}, log) as reporter:
+        reporter.clip(job(0, "a"), 2.5, [])
+        reporter.clip(job(1, "b", "left"), None, [Failed("x", "DecodeError", "nö\nline", "")])
+        failures = [Failed("x", "KeyError", "bug", "Traceback …"), Failed("y", "E", "m")]
+        reporter.clip(job(2, "c", features=("x", "y")), 1.0, failures)
         reporter.note("compiled")
         reporter.shard(shard(tmp_path))
     events = lines(log)
@@ -67,9 +73,9 @@ def test_every_line_of_the_log_is_json_with_a_time_and_an_event(tmp_path: Path) 
 
 def test_the_log_is_appended_to_and_says_why_a_run_ended(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
-    with Reporter(1, log):
+    with Reporter(once(1), log):
         pass
-    with pytest.raises(KeyboardInterrupt), Reporter(1, log):
+    with pytest.raises(KeyboardInterrupt), Reporter(once(1), log):
         raise KeyboardInterrupt
     assert [(e["event"], e.get("reason")) for e in lines(log)] == [
         ("start", None), ("end", "done"), ("start", None), ("end", "KeyboardInterrupt"),
@@ -78,7 +84,7 @@ def test_the_log_is_appended_to_and_says_why_a_run_ended(tmp_path: Path) -> None
 
 def test_lines_are_there_at_once(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
-    with Reporter(1, log) as reporter:
+    with Reporter(once(1), log) as reporter:
         reporter.note("now")
         assert [e["event"] for e in lines(log)] == ["start", "note"]
 
@@ -103,10 +109,10 @@ def test_where_no_terminal_is_a_line_comes_now_and_then(
     tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "log.jsonl"
-    with Reporter(100, log) as reporter:
+    with Reporter(once(100), log) as reporter:
         for i in range(20):
             clock.now += 1.0
-            reporter.clip(take(str(i)), 36.0, [Failed("x", "E", "m")] if i == 3 else [])
+            reporter.clip(job(i), 36.0, [Failed("x", "E", "m")] if i == 3 else [])
             if i == 4:
                 reporter.shard(shard(tmp_path, 1_500_000_000))
     printed = capsys.readouterr().out.splitlines()
@@ -118,17 +124,44 @@ def test_where_no_terminal_is_a_line_comes_now_and_then(
     assert [e["done"] for e in lines(log) if e["event"] == "progress"] == [10, 20]
 
 
+def test_a_clip_counts_once_when_all_features_that_want_it_have_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log.jsonl"
+    with Reporter({0: 3, 1: 3}, log) as reporter:
+        for i in range(2):  # a table is looked up first
+            reporter.clip(job(i, features=("table",)), 10.0, [Failed("table", "E", "m")] if i else [])
+        assert reporter._state()["done"] == 0
+        reporter.clip(job(0, features=("voice", "clip")), 10.0, [])
+        assert reporter._state()["done"] == 1
+        reporter.clip(job(1, features=("voice", "clip")), 10.0, [Failed("voice", "E", "m")])
+    end = lines(log)[-1]
+    assert (end["done"], end["clips"], end["failed"], end["media_seconds"]) == (2, 2, 1, 20.0)
+
+
+def test_progress_is_logged_where_a_person_watches_a_bar(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    log = tmp_path / "log.jsonl"
+    with Reporter(once(30), log) as reporter:
+        for i in range(25):
+            clock.now += 1.0
+            reporter.clip(job(i), None, [])
+    assert [e["done"] for e in lines(log) if e["event"] == "progress"] == [10, 20]
+
+
 def test_hours_of_media_are_left_out_where_nobody_knows_them(
     tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Reporter(2, tmp_path / "log.jsonl") as reporter:
+    with Reporter(once(2), tmp_path / "log.jsonl") as reporter:
         clock.now += 11.0
-        reporter.clip(take("a"), None, [])
+        reporter.clip(job(0), None, [])
     assert "h of media" not in capsys.readouterr().out
 
 
 def test_nothing_done_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with Reporter(0, tmp_path / "log.jsonl"):
+    with Reporter(once(0), tmp_path / "log.jsonl"):
         pass
     assert capsys.readouterr().out == ""
 
@@ -137,7 +170,7 @@ def test_a_log_that_cannot_be_opened_is_a_write_error_that_names_it(tmp_path: Pa
     (tmp_path / "features").write_text("a file where the folder should be")
     with (
         pytest.raises(StoreWriteError, match=r"cannot write .*log\.jsonl"),
-        Reporter(1, tmp_path / "features/log.jsonl"),
+        Reporter(once(1), tmp_path / "features/log.jsonl"),
     ):
         raise AssertionError
 
@@ -148,9 +181,9 @@ def test_a_full_disk_does_not_end_a_run_by_its_log(
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
-    with pytest.raises(ZeroDivisionError), Reporter(1, full) as reporter:
-        reporter.clip(take("a"), 1.0, [Failed("x", "E", "m")])
+    with pytest.raises(ZeroDivisionError), Reporter(once(1), full) as reporter:
+        reporter.clip(job(0), 1.0, [Failed("x", "E", "m")])
         raise ZeroDivisionError
-    with Reporter(1, full) as reporter:
-        reporter.clip(take("a"), 1.0, [])
+    with Reporter(once(1), full) as reporter:
+        reporter.clip(job(0), 1.0, [])
     assert "clips/s" in capsys.readouterr().out

@@ -22,7 +22,7 @@ from pipeline.store import ClipKey, Failure, FeatureStore, identity_sha256, shar
 from pipeline.store import export as module
 from pipeline.store.actionformer import TimeGridError
 from pipeline.store.export import FORMATS, ExportError, Source, export, file_stem, table_columns
-from pipeline.store.layout import Shard
+from pipeline.store.opening import Shard
 
 CLIPS: dict[ClipKey, Features] = {
     ("one", ""): features(2),

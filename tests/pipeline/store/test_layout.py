@@ -22,7 +22,7 @@ from pipeline.store import (
     encode,
     identity_sha256,
 )
-from pipeline.store.layout import open_shard
+from pipeline.store.opening import open_shard
 
 sys.path.append(str(Path(__file__).parents[2] / "extractors"))
 from clip_makers import openings

@@ -153,7 +153,7 @@ def test_nothing_new_writes_nothing(shard: Path, record: Record) -> None:
 
 
 def test_an_unreadable_shard_has_no_sha256(tmp_path: Path) -> None:
-    assert module.file_sha256(tmp_path / "absent") == ""
+    assert not module._has_sha256(tmp_path / "absent", "")
 
 
 def test_where_a_file_system_keeps_no_time_of_change_the_time_of_writing_tells(
