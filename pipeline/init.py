@@ -10,7 +10,8 @@ from affectstack import AffectstackError
 from extractors.contract import DecodeError
 from extractors.media import duration
 from manifests import CORPORA, Corpus, Manifest
-from manifests.archive import folder_beside, is_archive, size_text, unpack
+from manifests.archive import folder_beside, is_archive, unpack
+from manifests.archive_members import size_text
 from pipeline import recipes
 from pipeline.cli import DEFAULT_EXPERIMENT, EXIT_OK, SetOption, relative_to_cwd, run, say, stage
 from pipeline.experiment import Workspace, dump, override, parse
