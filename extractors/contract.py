@@ -150,7 +150,7 @@ class Extractor(ABC):
     modality: ClassVar[str]
     reads_media: bool = True
     sound_rate: int | None = None
-    clips_per_shard: int = 512
+    clips_per_shard: int = 1024
     rows_per_second: float = 0.0
     untrained: bool = False
     trained_on: frozenset[str] = frozenset()

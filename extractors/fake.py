@@ -47,7 +47,7 @@ class Fake(Extractor):
         on: Sequence[str] = (),
         worker: bool = False,
         seconds: float = 0.0,
-        shard: int = 512,
+        shard: int = 1024,
         seed: int = 0,
         trained_on: Sequence[str] = (),
     ) -> None:

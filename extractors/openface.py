@@ -68,7 +68,7 @@ class OpenFace(Extractor):
         self.min_confidence = min_confidence
         self.timeout = timeout
         self.rows_per_second = 30.0
-        self.clips_per_shard = 16 if csv_dir is None else 512
+        self.clips_per_shard = 16 if csv_dir is None else 1024
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ def publish_index(plan: Plan, workspace: Workspace) -> FeatureIndex:
         identity_sha256=identity_sha256(plan.identity),
         seen_subjects=sorted({s for r in records for s in r.seen_subjects}),
         untrained=plan.extractor.untrained,
-        clips=sum(len(r.clips) for r in records),
+        clips=sum(len(r.ids) for r in records),
         failed=len(failures),
     )
     index.write(workspace)

@@ -31,39 +31,35 @@ class Takes:
     def __init__(self, manifest: Manifest, root: Path) -> None:
         frame = manifest.frame
         self._columns = {c: _plain(frame[c]) for c in ("clip_id", "view", "sha256", *MEDIA_COLUMNS)}
-        self._times = list(zip(_seconds(frame["start"]), _seconds(frame["end"]), strict=True))
+        self._starts, self._ends = _seconds(frame["start"]), _seconds(frame["end"])
         self._durations = _seconds(frame["duration"])
+        words = [self._columns[c] for c in ("clip_id", "view", "sha256")]
+        words += [_names(self._columns[c]) for c in MEDIA_COLUMNS]
+        words += [_reprs(times) for times in (self._starts, self._ends)]
+        self._compared = [column if any(column) else [] for column in words]
         self._root = root
-        self._lines = self._fingerprints()
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return len(self._durations)
 
     def __getitem__(self, i: int) -> Take:
         row = {name: column[i] for name, column in self._columns.items()}
         media = {c: self._root / row[c] if row[c] else None for c in MEDIA_COLUMNS}
-        start, end = self._times[i]
-        clip = Clip(row["clip_id"], media["video"], media["audio"], start, end, row["view"])
+        clip = Clip(
+            row["clip_id"], media["video"], media["audio"], self._starts[i], self._ends[i], row["view"]
+        )
         return Take(clip, row["sha256"], tuple(f for f in media.values() if f is not None))
 
     def seconds(self, i: int) -> float | None:
         """Return how long a clip lasts, or None if nobody knows."""
-        start, end = self._times[i]
-        whole = self._durations[i]
-        last = end if end is not None else whole
+        start, end = self._starts[i], self._ends[i]
+        last = end if end is not None else self._durations[i]
         return None if last is None else max(0.0, last - (start or 0.0))
 
     def fingerprint(self, clips: range) -> str:
         """Return what decides whether some clips must be extracted again."""
-        return hashlib.sha256("\n".join(self._lines[clips.start : clips.stop]).encode()).hexdigest()
-
-    def _fingerprints(self) -> list[str]:
-        """One line per clip; a hundred thousand of them should take a tenth of a second."""
-        media = [self._columns[c] for c in MEDIA_COLUMNS]
-        names = [[path.rpartition("/")[2] for path in m] if any(m) else m for m in media]
-        ids = (self._columns[c] for c in ("clip_id", "view", "sha256"))
-        times = ["" if t == (None, None) else repr(t) for t in self._times]
-        return list(map("\t".join, zip(*ids, *names, times, strict=True)))
+        columns = [column[clips.start : clips.stop] for column in self._compared]
+        return hashlib.sha256("\0".join(map("\n".join, columns)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -223,6 +219,14 @@ def _seconds(column: "pd.Series[Any]") -> list[float | None]:
     if column.isna().all():
         return [None] * len(column)
     return [None if v != v else float(v) for v in column.tolist()]  # NaN is the manifest's "not said"
+
+
+def _names(paths: list[str]) -> list[str]:
+    return [path.rpartition("/")[2] for path in paths] if any(paths) else []
+
+
+def _reprs(times: list[float | None]) -> list[str]:
+    return list(map(repr, times)) if times.count(None) < len(times) else []
 
 
 def _short(value: Any) -> str:

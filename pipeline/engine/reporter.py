@@ -88,7 +88,7 @@ class Reporter:
             "shard",
             feature=made.plan.feature,
             shard=made.shard,
-            clips=len(record.clips),
+            clips=len(record.ids),
             failed=len(record.failures),
             bytes=record.bytes,
             sha256=record.sha256,

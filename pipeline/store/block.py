@@ -1,6 +1,6 @@
 """The features of many clips as they are read: one after the other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,23 +39,3 @@ class Block:
     def items(self) -> Iterator[tuple[ClipKey, Features]]:
         """Yield every clip."""
         return ((key, self[i]) for i, key in enumerate(self.keys))
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of its arrays."""
-        return self.values.nbytes + self.intervals.nbytes + self.valid.nbytes
-
-    @classmethod
-    def join(cls, blocks: Sequence["Block"]) -> "Block":
-        """Return several blocks of the same columns as one; at least one must be given."""
-        if len(blocks) == 1:
-            return blocks[0]
-        starts = np.cumsum([0, *(len(b.values) for b in blocks)])
-        offsets = [b.offsets[:-1] + start for b, start in zip(blocks, starts, strict=False)]
-        return cls(
-            [key for b in blocks for key in b.keys],
-            np.concatenate([*offsets, starts[-1:]]),
-            np.concatenate([b.values for b in blocks]),
-            np.concatenate([b.intervals for b in blocks]),
-            np.concatenate([b.valid for b in blocks]),
-        )

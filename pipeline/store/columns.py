@@ -1,22 +1,21 @@
 """Reading the chunks of a dataset straight from the file, every checksum looked at.
 
-HDF5 itself needs three to five times as long, most of it for the checksum.
+HDF5 itself needs several times as long, most of it for its own kind of checksum.
 """
 
 import os
 import zlib
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
-_CHECKSUM_BYTES = 4
-_LINE = 256  # words that are summed at once
-_WORTH_THREADS = 8  # chunks
+CHECKSUM_BYTES = 4  # HDF5's own, behind every chunk
+_TOGETHER = 16  # chunks, as many as stay in the cache until their checksums are looked at
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,19 @@ class Column:
         dtype: Of its elements.
         rows: Rows per chunk.
         places: `(offset, size)` in the file of every chunk by its position; absent ones were never written.
+        checksums: `[chunks]` what `checksum` must find; None: whatever it finds.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     rows: int
     places: dict[int, tuple[int, int]]
+    checksums: NDArray[np.uint64] | None = None
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks it has."""
+        return -(-self.shape[0] // self.rows)
 
     def read(self, descriptor: int, first: int = 0, last: int | None = None) -> NDArray[Any]:
         """Return rows `first` to `last`.
@@ -47,24 +53,15 @@ class Column:
             ValueError: If a chunk is absent, cut, or does not fit its checksum.
         """
         last = self.shape[0] if last is None else last
-        out = np.empty((last - first, *self.shape[1:]), self.dtype)
-        chunks = range(first // self.rows, -(-last // self.rows) if last > first else 0)
-
-        def fill(chunk: int) -> None:
-            begin = chunk * self.rows
-            low, high = max(first, begin), min(last, begin + self.rows)
-            target = out[low - first : high - first]
-            whole = target if len(target) == self.rows else np.empty((self.rows, *self.shape[1:]), self.dtype)
-            self._fill(descriptor, chunk, whole.reshape(-1).view(np.uint8))
-            if whole is not target:
-                target[...] = whole[low - begin : high - begin]
-
-        if len(chunks) < _WORTH_THREADS:
-            for chunk in chunks:
-                fill(chunk)
-        else:
-            list(_threads().map(fill, chunks))
-        return out
+        if last <= first:
+            return np.empty((0, *self.shape[1:]), self.dtype)
+        begin, end = first // self.rows, -(-last // self.rows)
+        whole = np.empty((end - begin, self.rows, *self.shape[1:]), self.dtype)
+        bodies = whole.reshape(end - begin, -1).view(np.uint8)
+        for at in range(0, end - begin, _TOGETHER):
+            self._fill(descriptor, begin + at, bodies[at : at + _TOGETHER])
+        before = begin * self.rows
+        return whole.reshape(-1, *self.shape[1:])[first - before : last - before]
 
     def read_packed(self, descriptor: int) -> NDArray[Any]:
         """Return all rows of a dataset whose chunks are compressed by zlib.
@@ -75,50 +72,41 @@ class Column:
         Raises:
             ValueError: If a chunk is absent, cut, does not fit its checksum, or unpacks to another size.
         """
-        chunks = -(-self.shape[0] // self.rows)
-        out = np.empty(chunks * self.rows, self.dtype)
-        body = out.view(np.uint8).reshape(chunks, -1)
-        for chunk in range(chunks):
-            packed = np.empty(max(0, self.places.get(chunk, (0, 0))[1] - _CHECKSUM_BYTES), np.uint8)
-            self._fill(descriptor, chunk, packed)
-            body[chunk] = _unpacked(packed, body.shape[1])
+        out = np.empty(self.chunks * self.rows, self.dtype)
+        bodies = out.view(np.uint8).reshape(self.chunks, -1)
+        for chunk, body in enumerate(bodies):
+            packed = np.empty(max(0, self.places.get(chunk, (0, 0))[1] - CHECKSUM_BYTES), np.uint8)
+            self._fill(descriptor, chunk, packed[np.newaxis])
+            body[...] = _unpacked(packed, len(body))
         return out[: self.shape[0]]
 
-    def _fill(self, descriptor: int, chunk: int, body: NDArray[np.uint8]) -> None:
-        """Read the bytes of a chunk and look at their checksum while they are in the cache."""
-        stated = bytearray(_CHECKSUM_BYTES)
-        offset, size = self.places.get(chunk, (0, 0))
-        if size != len(body) + _CHECKSUM_BYTES:
-            raise ValueError(f"chunk {chunk} is absent or of another size")
-        if os.preadv(descriptor, [body.data, stated], offset) != size:
-            raise ValueError(f"chunk {chunk} is cut")
-        if not _agree(fletcher32(body), int.from_bytes(stated, "little")):
-            raise ValueError(f"the checksum of chunk {chunk} does not fit")
+    def _fill(self, descriptor: int, first: int, bodies: NDArray[np.uint8]) -> None:
+        """Read the bytes of the chunks from `first` on, and look at checksums while they are in the cache."""
+        skipped = bytearray(CHECKSUM_BYTES)
+        for offset, run in self._runs(first, *bodies.shape):
+            wanted = [part for i in run for part in (bodies[i].data, skipped)]
+            if os.preadv(descriptor, wanted, offset) != sum(map(len, wanted)):
+                raise ValueError(f"chunk {first + run[-1]} is cut")
+        if self.checksums is None:
+            return
+        for i, body in enumerate(bodies, start=first):
+            if checksum(body.data) != self.checksums[i]:
+                raise ValueError(f"the checksum of chunk {i} does not fit")
+
+    def _runs(self, first: int, count: int, size: int) -> Iterator[tuple[int, range]]:
+        """Yield where chunks that follow each other in the file begin, and which they are after `first`."""
+        found = [self.places.get(chunk, (0, 0)) for chunk in range(first, first + count)]
+        for i, (_, taken) in enumerate(found):
+            if taken != size + CHECKSUM_BYTES:
+                raise ValueError(f"chunk {first + i} is absent or of another size")
+        begins = [i for i in range(count) if i == 0 or found[i][0] != sum(found[i - 1])]
+        for begin, end in pairwise([*begins, count]):
+            yield found[begin][0], range(begin, end)
 
 
-def fletcher32(data: NDArray[np.uint8]) -> int:
-    """Return HDF5's Fletcher-32 of some bytes: 16-bit big-endian words, sums modulo 65535.
-
-    With n words w, the two sums are `sum(w[i])` and `sum((n - i) * w[i])`. They are taken line by line by a
-    matrix product, in float64, which holds them exactly. A little-endian word times 256 is the big-endian
-    one modulo 65535.
-
-    Args:
-        data: `[B]` bytes; an odd last byte counts as the upper half of a word.
-    """
-    if len(data) % 2:
-        data = np.append(data, np.uint8(0))
-    words = data.view("<u2")
-    n, whole = len(words), len(words) // _LINE * _LINE
-    lines = words[:whole].reshape(-1, _LINE).astype(np.float64) @ _weights()
-    rest = words[whole:].astype(np.int64)
-    sums, within = lines[:, 0].astype(np.int64), lines[:, 1].astype(np.int64)
-    behind = (n - np.arange(1, len(lines) + 1) * _LINE) % 65535  # words that follow a line
-    total = int(sums.sum()) + int(rest.sum())
-    weighted = (
-        int(within.sum()) + int((sums * behind).sum()) + int((rest * np.arange(len(rest), 0, -1)).sum())
-    )
-    return weighted * 256 % 65535 << 16 | total * 256 % 65535
+def checksum(body: memoryview) -> int:
+    """Return the XXH3 of the bytes of a chunk, 64 bits."""
+    return xxhash.xxh3_64_intdigest(body)
 
 
 def _unpacked(packed: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -130,25 +118,6 @@ def _unpacked(packed: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     if len(body) != size:
         raise ValueError(f"it does not unpack to {size} bytes")
     return np.frombuffer(body, np.uint8)
-
-
-def _agree(ours: int, stated: int) -> bool:
-    """Compare modulo 65535: HDF5 writes 65535 where the remainder is 0."""
-    return ours >> 16 == (stated >> 16) % 65535 and ours & 0xFFFF == (stated & 0xFFFF) % 65535
-
-
-@cache
-def _weights() -> NDArray[np.float64]:
-    return np.column_stack([np.ones(_LINE), np.arange(_LINE, 0, -1)])
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(min(4, len(os.sched_getaffinity(0))), thread_name_prefix="chunks")
-
-
-# A forked child has the pool but none of its threads, and would wait for them forever.
-os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
 def chunk_rows(shape: Sequence[int], dtype: np.dtype[Any], most_bytes: int, most_rows: int) -> int:

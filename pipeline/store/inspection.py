@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.store.columns import Column
 from pipeline.store.errors import StoreError, StoreUnsafeError
-from pipeline.store.layout import ENCODING_TYPE, PACKED, SCHEMA, check_version
+from pipeline.store.layout import CHECKSUMS, ENCODING_TYPE, PACKED, SCHEMA, check_version
 
 _MOST_NAME_BYTES = 64 * 1024 * 1024
 _MOST_HEADER_BYTES = 1024
@@ -71,7 +71,10 @@ def _check_structure(path: Path, file: h5py.h5f.FileID, size: int) -> dict[str, 
     columns = {name: _checked(path, file, name, size) for name in SCHEMA}
     rows, width = columns["values"].shape
     clips = columns["clip_id"].shape
-    expected = {"intervals": (rows, 2), "valid": (rows,), "feature_names": (width,), "view": clips}
+    chunks = (sum(column.chunks for name, column in columns.items() if name != CHECKSUMS),)
+    expected = {
+        "intervals": (rows, 2), "valid": (rows,), "feature_names": (width,), "view": clips, CHECKSUMS: chunks
+    }  # fmt: skip
     for name, shape in expected.items():
         if columns[name].shape != shape:
             raise StoreUnsafeError(f"{path}: {name} is {list(columns[name].shape)}; expected {list(shape)}")

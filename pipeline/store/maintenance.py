@@ -104,7 +104,7 @@ def contents(features: Path, uses: Sequence[Use]) -> Iterator[Contents]:
         yield Contents(
             folder=folder.relative_to(features),
             features=sorted(u.feature for u in using),
-            clips=sum(len(r.clips) for _, r in records),
+            clips=sum(len(r.ids) for _, r in records),
             rows=sum(r.rows for _, r in records),
             dim=_dim(folder, records),
             failed=sum(len(r.failures) for _, r in records),
@@ -189,7 +189,7 @@ def _verify_shard(path: Path, use: Use, verified: Verified) -> tuple[str, Record
         return f"{record_path(path)}: made by another extractor; delete it and run: {use.command}", record
     if not verified.look_again(path, record):
         return f"{path}: absent, cut or changed since it was written; run: {use.command}", record
-    return (_verify_data(path, record, use) if record.clips else ""), record
+    return (_verify_data(path, record, use) if record.ids else ""), record
 
 
 def _verify_data(path: Path, record: Record, use: Use) -> str:
@@ -233,7 +233,7 @@ def _records(folder: Path) -> Iterator[tuple[Path, Record]]:
 def _dim(folder: Path, records: Sequence[tuple[Path, Record]]) -> int | None:
     verified = Verified(folder)
     for path, record in records:
-        if record.clips and verified.holds(path, record):
+        if record.ids and verified.holds(path, record):
             try:
                 with open_recorded(path, record) as shard:
                     return shard.dim

@@ -1,6 +1,7 @@
 """An open shard: one clip of it, or all."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pipeline.store.block import Block, ClipKey
 from pipeline.store.columns import Column
 from pipeline.store.errors import StoreCorruptError, StoreError
 from pipeline.store.inspection import inspect
-from pipeline.store.layout import PACKED
+from pipeline.store.layout import CHECKSUMS, PACKED
 
 
 class Shard:
@@ -26,6 +27,7 @@ class Shard:
         self.path = path
         self._descriptor = descriptor
         self._columns = columns
+        self._columns = _with_checksums(columns, self._read(CHECKSUMS))
         self.offsets: NDArray[np.int64] = self._read("offsets")
         self.keys: list[ClipKey] = list(zip(self._words("clip_id"), self._words("view"), strict=True))
         self._check_offsets()
@@ -81,6 +83,13 @@ class Shard:
             raise damaged(self.path, "offsets do not rise")
         if len(set(self.keys)) != len(self.keys):
             raise damaged(self.path, "a clip is there twice")
+
+
+def _with_checksums(columns: dict[str, Column], sums: NDArray[np.uint64]) -> dict[str, Column]:
+    """Return the columns with the part of all checksums that belongs to each."""
+    ends = np.cumsum([column.chunks for column in columns.values()])
+    parts = zip(columns.items(), np.split(sums, ends[:-1]), strict=True)
+    return {n: column if n == CHECKSUMS else replace(column, checksums=p) for (n, column), p in parts}
 
 
 def open_shard(path: Path, fingerprint: str | None = None) -> Shard:

@@ -45,7 +45,7 @@ class FeatureStore:
         self._places: dict[ClipKey, tuple[int, int]] = {
             key: (s, i) for s, (_, record) in enumerate(self._shards) for i, key in enumerate(record.clips)
         }
-        if len(self._places) < sum(len(record.clips) for _, record in self._shards):
+        if len(self._places) < sum(len(record.ids) for _, record in self._shards):
             raise StoreCorruptError(
                 f"{folder}: a clip is in two shards; run python -m pipeline.store verify to see which"
             )
@@ -78,7 +78,7 @@ class FeatureStore:
     def blocks(self) -> Iterator[Block]:
         """Yield the clips of every shard, each shard read in one go."""
         for shard, (_, record) in enumerate(self._shards):
-            if record.clips:
+            if record.ids:
                 yield self._blocks.get(shard) or self._decode(shard)
 
     @property
@@ -93,7 +93,7 @@ class FeatureStore:
             StoreError: If the store holds no clip, or its first shard is damaged.
         """
         for path, record in self._shards:
-            if record.clips:
+            if record.ids:
                 with self._verified_shard(path, record) as shard:
                     return shard.names()
         raise StoreError(f"{self._folder}: every clip failed, see failures.csv there")

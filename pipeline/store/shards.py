@@ -34,7 +34,8 @@ class Record:
     """What a shard holds; lies beside it as JSON.
 
     Attributes:
-        clips: `[clip_id, view]` of every clip in it, in order.
+        ids: The clip ids of every clip in it, in order.
+        views: Their views.
         planned_sha256: Fingerprint of all clips it was planned for and of their files.
         identity: The extractor's.
         identity_sha256: Its fingerprint.
@@ -48,7 +49,8 @@ class Record:
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    clips: list[ClipKey]
+    ids: list[str]
+    views: list[str]
     planned_sha256: str
     identity: dict[str, Any]
     identity_sha256: str
@@ -59,6 +61,11 @@ class Record:
     silent: list[str] = field(default_factory=list)
     seen_subjects: list[str] = field(default_factory=list)
 
+    @property
+    def clips(self) -> list[ClipKey]:
+        """The clips in it, in order."""
+        return list(zip(self.ids, self.views, strict=True))
+
     def as_json(self) -> dict[str, Any]:
         """Return the record as it is written."""
         return {_VERSION: ENCODING_VERSION, **asdict(self)}
@@ -68,9 +75,10 @@ class Record:
         """Return the record, or None if it is damaged."""
         fields = {k: v for k, v in value.items() if k != _VERSION}
         try:
-            return _record_type().validate_python(fields)
+            record = _record_type().validate_python(fields)
         except ValidationError:
             return None
+        return record if len(record.ids) == len(record.views) else None
 
 
 @cache
@@ -129,7 +137,8 @@ def write_shard(
     fingerprint = identity_sha256(identity)
     data = encode(clips, identity, fingerprint, names) if clips else b""
     record = Record(
-        clips=[key for key, _ in clips],
+        ids=[key[0] for key, _ in clips],
+        views=[key[1] for key, _ in clips],
         planned_sha256=planned_sha256,
         identity=identity,
         identity_sha256=fingerprint,

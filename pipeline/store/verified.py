@@ -31,7 +31,7 @@ class Verified:
     def holds(self, shard: Path, record: Record) -> bool:
         """Tell whether a shard's bytes are what its record says."""
         if not record.sha256:
-            return not record.clips
+            return not record.ids
         stamp = _stamp(shard)
         if stamp is None or stamp[0] != record.bytes:
             return False

@@ -26,7 +26,8 @@ def once(clips: int) -> dict[int, int]:
 
 def shard(tmp_path: Path, size: int = 2_000_000_000) -> Made:
     record = Record(
-        clips=[("a", ""), ("b", "")],
+        ids=["a", "b"],
+        views=["", ""],
         planned_sha256="p",
         identity={},
         identity_sha256="i",

@@ -6,11 +6,13 @@ from typing import Any
 
 import h5py
 import numpy as np
+import xxhash
 
 from extractors import Features
 from pipeline.store import ClipKey, Record, write_shard
 
 IDENTITY: dict[str, Any] = {"extractor": "fake", "layer": 3}
+COLUMNS = ("values", "intervals", "valid", "offsets", "clip_id", "view", "feature_names", "checksums")
 NAMES = ("a", "b", "c")
 
 
@@ -42,11 +44,18 @@ def overwrite(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def tamper(path: Path, change: Callable[[h5py.File], None]) -> None:
-    """Change a published shard through HDF5."""
+def tamper(path: Path, change: Callable[[h5py.File], None], *, reseal: bool = False) -> None:
+    """Change a published shard through HDF5, its checksums too if asked."""
     path.chmod(0o644)
     with h5py.File(path, "r+") as file:
         change(file)
+        if reseal:
+            file["checksums"][...] = [stored_checksum(file[name].id) for name in COLUMNS[:-1]]
+
+
+def stored_checksum(data: h5py.h5d.DatasetID) -> int:
+    """Return the XXH3 of the first chunk of a dataset, without HDF5's own checksum behind it."""
+    return xxhash.xxh3_64_intdigest(data.read_direct_chunk((0,) * len(data.shape))[1][:-4])
 
 
 def assert_equal(ours: Features, wanted: Features) -> None:

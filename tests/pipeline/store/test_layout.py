@@ -7,13 +7,24 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shelf import IDENTITY, NAMES, assert_equal, clips, features, open_files, overwrite, put, tamper
+from shelf import (
+    COLUMNS,
+    IDENTITY,
+    NAMES,
+    assert_equal,
+    features,
+    open_files,
+    overwrite,
+    put,
+    stored_checksum,
+    tamper,
+)
 
 from extractors import Features
 from pipeline.store import (
-    Block,
     StoreCorruptError,
     StoreError,
     StoreUnsafeError,
@@ -26,8 +37,6 @@ from pipeline.store.opening import open_shard
 
 sys.path.append(str(Path(__file__).parents[2] / "extractors"))
 from clip_makers import openings
-
-COLUMNS = ("values", "intervals", "valid", "offsets", "clip_id", "view", "feature_names")
 
 
 @pytest.fixture
@@ -48,6 +57,8 @@ def test_the_layout_is_the_documented_one(shard: Path) -> None:
         assert file["clip_id"].asstr()[:].tolist() == ["one", "two", "three"]
         assert file["view"].asstr()[:].tolist() == ["", "left", ""]
         assert file["feature_names"].asstr()[:].tolist() == list(NAMES)
+        assert file["checksums"].dtype == np.uint64
+        assert file["checksums"][:].tolist() == [stored_checksum(file[n].id) for n in COLUMNS[:-1]]
         assert all(file[name].fletcher32 for name in COLUMNS)
         assert dict(file.attrs) == {
             "encoding-type": b"affectstack-features",
@@ -57,6 +68,18 @@ def test_the_layout_is_the_documented_one(shard: Path) -> None:
             "dim": 3,
             "identity": '{"extractor":"fake","layer":3}',
         }
+
+
+def test_every_chunk_has_its_checksum(tmp_path: Path) -> None:
+    put(tmp_path / "s.h5", [(("one", ""), features(3000, dim=300))], names=[f"f{i}" for i in range(300)])
+    with h5py.File(tmp_path / "s.h5") as file:
+        sums = file["checksums"][:].tolist()
+        values = file["values"]
+        assert values.id.get_num_chunks() > 10
+        for i, first in enumerate(range(0, 3000, values.chunks[0])):
+            body = values.id.read_direct_chunk((first, 0))[1][:-4]
+            assert xxhash.xxh3_64_intdigest(body) == sums[i]
+        assert len(sums) == sum(file[name].id.get_num_chunks() for name in COLUMNS[:-1])
 
 
 @settings(max_examples=60, deadline=None)
@@ -82,21 +105,6 @@ def test_whatever_is_encoded_comes_back(
             assert_equal(shard.clip(i), wanted)
 
 
-def test_blocks_join(tmp_path: Path) -> None:
-    first, second = clips()[:2], clips()[2:]
-    blocks = []
-    for name, items in (("a.h5", first), ("b.h5", second)):
-        put(tmp_path / name, items)
-        blocks.append(decode(tmp_path / name))
-    joined = Block.join(blocks)
-    assert len(joined) == 3
-    assert joined.nbytes == sum(b.nbytes for b in blocks)
-    for (key, ours), (wanted_key, wanted) in zip(joined.items(), clips(), strict=True):
-        assert key == wanted_key
-        assert_equal(ours, wanted)
-    assert Block.join(blocks[:1]) is blocks[0]
-
-
 def test_ten_thousand_feature_names_and_a_long_identity_fit(tmp_path: Path) -> None:
     names = [f"a_rather_long_feature_name_{i}" for i in range(10_000)]
     identity = {"extractor": "fake", "trained_on": [f"a-rather-long-subject-{i}" for i in range(5000)]}
@@ -120,16 +128,17 @@ def test_an_absent_shard_is_a_readable_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_a_flipped_byte_of_any_column_is_seen_without_the_sha256(shard: Path, name: str) -> None:
+    column = ".*" if name == "checksums" else name
     with h5py.File(shard) as file:
         place = file[name].id.get_chunk_info(0)
     data = shard.read_bytes()
     for seed in range(40):
-        at = place.byte_offset + int(np.random.default_rng(seed).integers(place.size))
+        at = place.byte_offset + int(np.random.default_rng(seed).integers(place.size - 4))
         changed = bytearray(data)
         changed[at] ^= 1 << seed % 8
         overwrite(shard, bytes(changed))
         with (
-            pytest.raises(StoreCorruptError, match=f"{name}: the checksum of chunk 0 does not fit"),
+            pytest.raises(StoreCorruptError, match=f"{column}: the checksum of chunk 0 does not fit"),
             open_shard(shard) as opened,
         ):
             opened.read()
@@ -297,11 +306,15 @@ HOSTILE: dict[str, tuple[Callable[[h5py.File], object], str]] = {
         dataset("feature_names", (4,), "S1", chunks=(4,), compression="gzip"),
         r"feature_names is \[4\]; expected \[3\]",
     ),
+    "wrong checksums": (
+        dataset("checksums", (8,), "u8", chunks=(8,)),
+        r"checksums is \[8\]; expected \[7\]",
+    ),
     "wrong views": (dataset("view", (2,), "S1", chunks=(2,)), r"view is \[2\]; expected \[3\]"),
     "a/b": (lambda f: f.create_dataset("a/b", data=1), "holds 'a'"),
     "..": (lambda f: f.create_dataset("..", data=1), r"holds '\.\.'"),
-    "absent column": (lambda f: f.__delitem__("view"), "holds 'clip_id'"),
-    "many names": (lambda f: [f.create_group(f"g{i:05d}") for i in range(20_000)], "holds 'clip_id'"),
+    "absent column": (lambda f: f.__delitem__("view"), "holds 'checksums'"),
+    "many names": (lambda f: [f.create_group(f"g{i:05d}") for i in range(20_000)], "holds 'checksums'"),
 }  # fmt: skip
 
 
@@ -426,7 +439,7 @@ def put_column(name: str, data: object) -> Callable[[h5py.File], None]:
 def test_rows_that_no_clip_owns_are_refused(
     shard: Path, change: Callable[[h5py.File], None], message: str
 ) -> None:
-    tamper(shard, change)
+    tamper(shard, change, reseal=True)
     with pytest.raises(StoreCorruptError, match=message):
         open_shard(shard)
 

@@ -117,7 +117,7 @@ def test_a_shard_that_cannot_be_removed_is_a_readable_error(
         put(tmp_path / "s.h5", [], failures=[FAILED])
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"clips": 3}', "[]", '{"encoding-version": 1}'])
+@pytest.mark.parametrize("text", ["", "{}", '{"ids": 3}', "[]", '{"encoding-version": 1}'])
 def test_a_damaged_record_reads_as_absent(tmp_path: Path, text: str) -> None:
     record_path(tmp_path / "s.h5").write_text(text)
     assert read_record(tmp_path / "s.h5") is None
@@ -126,7 +126,9 @@ def test_a_damaged_record_reads_as_absent(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("clips", [["one"]]),
+        ("ids", [["one"]]),
+        ("ids", ["one"]),
+        ("views", ["", "", "", ""]),
         ("clips", [["one", 3]]),
         ("clips", "one"),
         ("bytes", "many"),

@@ -127,7 +127,7 @@ def reseal(store: Path, **changes: object) -> None:
 
 
 def other_clips(store: Path) -> None:
-    reseal(store, clips=[["one", ""], ["two", ""], ["three", ""]])
+    reseal(store, views=["", "", ""])
 
 
 def other_identity_in_shard(store: Path) -> None:

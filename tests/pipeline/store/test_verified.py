@@ -134,7 +134,7 @@ def test_a_shard_of_failures_holds_if_it_is_not_said_to_hold_clips(shard: Path) 
     known = Verified(shard.parent)
     assert known.holds(shard, record)
     known.require(shard, record)
-    assert not known.holds(shard, Record(**{**record.__dict__, "clips": [("a", "")]}))
+    assert not known.holds(shard, Record(**{**record.__dict__, "ids": ["a"], "views": [""]}))
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"shards": 3}', '{"shards": {"shard-00000.h5": 3}}'])
