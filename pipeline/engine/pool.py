@@ -121,7 +121,9 @@ class DecoderPool:
                 worker.process.kill()  # also frees the thread, if it waits for half a message
             self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join()
+            # Who was interrupted while it started cannot join it; it finds that all is closed, and ends.
+            with contextlib.suppress(RuntimeError):
+                self._thread.join()
         for worker in self._workers:
             worker.end()
 

@@ -251,6 +251,15 @@ def test_closing_in_the_middle_ends_every_process_and_does_not_wait(
     pool.close()  # once more does no harm
 
 
+def test_an_interrupt_while_the_thread_starts_ends_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), pool_of(x=Fake(worker=True)) as pool:
+        next(pool.stream([job(0)]))
+
+
 def test_an_error_of_the_consumer_ends_every_process() -> None:
     with pytest.raises(ZeroDivisionError), pool_of(2, x=Stand(windows=50, size=1 << 16)) as pool:
         for _, items in pool.stream([job(i) for i in range(8)]):
