@@ -3,6 +3,7 @@
 Runs as `python -m pipeline.engine.decoder DESCRIPTOR` in a process of its own, which the engine may kill.
 """
 
+import contextlib
 import ctypes
 import logging
 import resource
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,16 +46,18 @@ def main() -> None:
     """Serve one engine until it closes the connection."""
     channel = Connection(int(sys.argv[1]))
     _settle()
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the engine has ended
+        _serve(channel)
+
+
+def _serve(channel: "Connection[Any, Any]") -> None:
     setup = channel.recv()
     assert isinstance(setup, Setup)  # noqa: S101  # our own protocol
     if setup.memory:
         resource.setrlimit(resource.RLIMIT_DATA, (setup.memory, setup.memory))
     channel.send(Done())  # ready
     while True:
-        try:
-            job: Job = channel.recv()
-        except EOFError:
-            return
+        job: Job = channel.recv()
         work(job, setup, channel.send)
         channel.send(Done())
 

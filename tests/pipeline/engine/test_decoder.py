@@ -1,4 +1,7 @@
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +218,19 @@ def test_a_network_that_never_reads_does_not_stop_the_others() -> None:
     sent = done(job(0, "a", "b"), a=Refuses(), b=Stand())
     assert failure(sent).feature == "a"
     assert [type(i) for i in sent].count(Cut) == 3
+
+
+@pytest.mark.parametrize("sent", [(), (Setup({}, 0),)], ids=["before the setup", "before its answer"])
+def test_a_worker_whose_engine_has_ended_ends_without_a_word(sent: tuple[Setup, ...]) -> None:
+    ours, theirs = Pipe()
+    for item in sent:
+        ours.send(item)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.engine.decoder", str(theirs.fileno())],
+        pass_fds=[theirs.fileno()],
+        stderr=subprocess.PIPE,
+    )
+    ours.close()
+    theirs.close()
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
