@@ -8,10 +8,11 @@ from engine_lab import Quiet, children, fingerprint, plan_of, takes
 from stand_ins import Doer, Stand, len_of_id, slow_first
 
 from affectstack import AffectstackError
-from extractors import Clip, Features
+from extractors import Clip, Extractor, Features
 from extractors.fake import Fake
+from pipeline.engine import local
 from pipeline.engine.local import LocalEngine, Settings, memory_per_worker
-from pipeline.engine.messages import Limits
+from pipeline.engine.messages import Job, Limits
 from pipeline.engine.plan import Plan
 from pipeline.store import FeatureStore
 
@@ -109,6 +110,32 @@ def test_networks_are_prepared_once_and_may_say_a_line(tmp_path: Path) -> None:
     quiet = make([plan])
     assert quiet.notes == ["x: made fast for 3 windows"]
     assert plan.extractor.prepared == 1  # type: ignore[attr-defined]
+
+
+def test_a_run_probes_its_first_clip_and_no_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed: list[Sequence[str]] = []
+    monkeypatch.setattr(
+        local,
+        "Job",
+        lambda *parts: probed.append(parts[3]) or Job(*parts),  # type: ignore[func-returns-value]
+    )
+    plan = plan_of(Fake(), tmp_path, range(2), range(2, 4), range(4, 6))
+    with LocalEngine([plan], Settings(1, Limits(60, 0)), Quiet()) as engine:
+        for shards in ([0, 1], [2]):
+            list(engine.make({"x": shards}))
+    assert [list(p) for p in probed] == [["x"], [], [], [], [], []]
+
+
+@pytest.mark.parametrize(("extractor", "kept"), [(Told(), True), (Doer(len_of_id), False)])
+def test_memory_is_kept_for_networks_alone(
+    tmp_path: Path, extractor: Extractor, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[None] = []
+    monkeypatch.setattr(local, "keep_freed_memory", lambda: calls.append(None))
+    make([plan_of(extractor, tmp_path, range(2))])
+    assert bool(calls) == kept
 
 
 class Absent(Doer):
