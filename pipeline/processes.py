@@ -1,24 +1,8 @@
-"""Processes, set up the same way in every stage."""
+"""Worker processes, made the same way for every stage."""
 
-import contextlib
-import ctypes
 import multiprocessing
 import signal
 from concurrent.futures import ProcessPoolExecutor
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
-
-
-def keep_freed_memory() -> None:
-    """Let memory that is freed stay with this process for what it needs next, where glibc is in charge.
-
-    glibc gives large blocks back at once, and each layer of a network then waits for fresh pages: on two
-    cores a window of SlowFast takes 0.36 s in place of 0.32 s. The peak is the same; the process stays there.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def worker_pool(workers: int) -> ProcessPoolExecutor:

@@ -12,7 +12,6 @@ from pipeline.engine.decoder import work
 from pipeline.engine.messages import Done, Failed, Item, Job, Limits, Setup
 from pipeline.engine.plan import Plan
 from pipeline.engine.pool import DecoderPool
-from pipeline.processes import keep_freed_memory
 
 
 class Listener(Protocol):
@@ -111,10 +110,8 @@ class LocalEngine:
 
     def _prepare(self, plan: Plan) -> None:
         plan.extractor.prepare()
-        if isinstance(plan.extractor, WindowExtractor):
-            keep_freed_memory()
-            if note := plan.extractor.speed_up(plan.windows()):
-                self._listener.note(f"{plan.feature}: {note}")
+        if isinstance(plan.extractor, WindowExtractor) and (note := plan.extractor.speed_up(plan.windows())):
+            self._listener.note(f"{plan.feature}: {note}")
 
 
 def _jobs(plans: Sequence[Plan], todo: Mapping[str, Sequence[int]], probe: set[str]) -> Iterator[Job]:

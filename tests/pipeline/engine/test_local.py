@@ -8,7 +8,7 @@ from engine_lab import Quiet, children, fingerprint, plan_of, takes
 from stand_ins import Doer, Stand, len_of_id, slow_first
 
 from affectstack import AffectstackError
-from extractors import Clip, Extractor, Features
+from extractors import Clip, Features
 from extractors.fake import Fake
 from pipeline.engine import local
 from pipeline.engine.local import LocalEngine, Settings, memory_per_worker
@@ -126,16 +126,6 @@ def test_a_run_probes_its_first_clip_and_no_later_one(
         for shards in ([0, 1], [2]):
             list(engine.make({"x": shards}))
     assert [list(p) for p in probed] == [["x"], [], [], [], [], []]
-
-
-@pytest.mark.parametrize(("extractor", "kept"), [(Told(), True), (Doer(len_of_id), False)])
-def test_memory_is_kept_for_networks_alone(
-    tmp_path: Path, extractor: Extractor, kept: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls: list[None] = []
-    monkeypatch.setattr(local, "keep_freed_memory", lambda: calls.append(None))
-    make([plan_of(extractor, tmp_path, range(2))])
-    assert bool(calls) == kept
 
 
 class Absent(Doer):
