@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from extractors.contract import FloatArray, Precision
-from extractors.hardware import cpp_compiler
+from extractors.hardware import cpp_compiler, keep_freed_memory
 from extractors.roi_align import provide_roi_align
 from extractors.weights import Weights, WeightsError, card, load_state_dict
 
@@ -43,6 +43,8 @@ class SlowFastNetwork:
         fold_batch_norms(model)
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.batch = 16 if self.device.type == "cuda" else 1  # on the CPU, larger batches were not faster
         self.crop = crop
         self.card = card("slowfast_8x8_r50")

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from extractors.contract import BadFeaturesError, FloatArray, LimitExceededError, Window, WindowExtractor
+from pipeline.engine.aside import Aside
 
 _TOLERANCE = 1e-3  # of the largest value; a network on a GPU need not repeat itself to the last bit
 
@@ -25,6 +26,7 @@ class Batcher:
         self._extractor = extractor
         self._waiting: list[tuple[Any, Window]] = []
         self._probe = probe
+        self._aside = Aside()
 
     def add(self, tag: Any, window: Window) -> Iterator[tuple[Any, Window, FloatArray | LimitExceededError]]:
         """Take a window; yield what was embedded, with its tag."""
@@ -38,7 +40,8 @@ class Batcher:
         for batch in self._extractor.batches([window for _, window in waiting]):
             windows = [waiting[i][1] for i in batch]
             for i, rows in zip(batch, self._embed(windows), strict=True):
-                yield waiting[i][0], waiting[i][1].emptied(), rows
+                kept = rows if isinstance(rows, LimitExceededError) else self._aside.keep(rows)
+                yield waiting[i][0], waiting[i][1].emptied(), kept
 
     def _embed(self, windows: Sequence[Window]) -> Sequence[FloatArray | LimitExceededError]:
         rows = self._fitting(windows)

@@ -409,3 +409,12 @@ def test_the_golden_vector_of_pyslowfast_survives_bfloat16(
     pixels = np.load(real_data / "golden/clip_uint8_THWC.npy")[None, :, :64, :64]
     full, half = (network(golden / "checkpoint.pyth", 64, p)(pixels) for p in ("fp32", "bf16"))
     assert 1 - least_cosine(half, full) <= QUICK * (1 - CARD.bf16_cosine)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="memory of the CPU")
+@pytest.mark.usefixtures("narrow")
+def test_the_network_keeps_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[None] = []
+    monkeypatch.setattr(module, "keep_freed_memory", lambda: calls.append(None))
+    network()
+    assert calls == [None]

@@ -122,3 +122,11 @@ def test_a_window_without_rows_is_no_defect_of_the_comparison() -> None:
     ((_, _, rows),) = Batcher(Nothing(), probe=True).add("c", windows(0)[0])
     assert not isinstance(rows, Exception)
     assert rows.shape == (0, 2)
+
+
+def test_rows_are_kept_outside_of_the_memory_that_networks_work_in() -> None:
+    batcher = Batcher(Stand(), probe=False)
+    kept = [rows for window in windows(*range(5)) for _, _, rows in batcher.add("c", window)]
+    places = [rows.__array_interface__["data"][0] for rows in kept]
+    assert np.all(np.diff(places) == 64)
+    assert [float(rows[0, 0]) for rows in kept] == [0, 1, 2, 3, 4]
