@@ -8,6 +8,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from affectstack import AffectstackError
 
 
@@ -60,7 +62,7 @@ def publish_json(path: Path, value: Any, *, read_only: bool = False) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return a JSON object, or None if the file is absent or damaged."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = from_json(path.read_bytes(), cache_strings="keys")
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None

@@ -1,12 +1,16 @@
 """What is to be done: the shards of a feature, and which of them are there already."""
 
+import gc
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from extractors.contract import Clip, Extractor, Precision, WindowExtractor
 from extractors.hardware import has_bf16
@@ -18,6 +22,8 @@ from pipeline.options import ConfigError
 from pipeline.store import Record, Verified, identity_sha256, read_record, shard_name
 
 _SHARD_BYTES = 256 << 20
+
+_Column = NDArray[np.object_]  # unlike a list, nothing that the collector of garbage walks through
 
 
 class Takes:
@@ -36,7 +42,7 @@ class Takes:
         words = [self._columns[c] for c in ("clip_id", "view", "sha256")]
         words += [_names(self._columns[c]) for c in MEDIA_COLUMNS]
         words += [_reprs(times) for times in (self._starts, self._ends)]
-        self._compared = [column if any(column) else [] for column in words]
+        self._compared = [column[:0] if _is_empty(column) else column for column in words]
         self._root = root
 
     def __len__(self) -> int:
@@ -46,19 +52,24 @@ class Takes:
         row = {name: column[i] for name, column in self._columns.items()}
         media = {c: self._root / row[c] if row[c] else None for c in MEDIA_COLUMNS}
         clip = Clip(
-            row["clip_id"], media["video"], media["audio"], self._starts[i], self._ends[i], row["view"]
+            row["clip_id"],
+            media["video"],
+            media["audio"],
+            _said(self._starts[i]),
+            _said(self._ends[i]),
+            row["view"],
         )
         return Take(clip, row["sha256"], tuple(f for f in media.values() if f is not None))
 
     def seconds(self, i: int) -> float | None:
         """Return how long a clip lasts, or None if nobody knows."""
-        start, end = self._starts[i], self._ends[i]
-        last = end if end is not None else self._durations[i]
+        start, end = _said(self._starts[i]), _said(self._ends[i])
+        last = end if end is not None else _said(self._durations[i])
         return None if last is None else max(0.0, last - (start or 0.0))
 
     def fingerprint(self, clips: range) -> str:
         """Return what decides whether some clips must be extracted again."""
-        columns = [column[clips.start : clips.stop] for column in self._compared]
+        columns = [column[clips.start : clips.stop].tolist() for column in self._compared]
         return hashlib.sha256("\0".join(map("\n".join, columns)).encode()).hexdigest()
 
 
@@ -162,15 +173,16 @@ def make_plan(
         for i, clips in enumerate(_parts(extractor, takes))
     ]
     verified = Verified(folder)
-    finished = {
-        i: record
-        for i, task in enumerate(tasks)
-        if (record := read_record(task.path)) is not None
-        and record.planned_sha256 == task.planned_sha256
-        and record.identity_sha256 == fingerprint
-        and not (retry_failed and record.failures)
-        and verified.holds(task.path, record)
-    }
+    with _no_collection():
+        finished = {
+            i: record
+            for i, task in enumerate(tasks)
+            if (record := read_record(task.path)) is not None
+            and record.planned_sha256 == task.planned_sha256
+            and record.identity_sha256 == fingerprint
+            and not (retry_failed and record.failures)
+            and verified.holds(task.path, record)
+        }
     return Plan(feature, extractor, identity, folder, takes, tasks, finished, verified)
 
 
@@ -178,6 +190,18 @@ def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> str:
     """Return which keys of an identity differ, and how."""
     keys = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
     return ", ".join(f"{k}: {_short(before.get(k))} -> {_short(now.get(k))}" for k in keys)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Look for no garbage meanwhile: records are many objects, and all of them stay."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _parts(extractor: Extractor, takes: Takes) -> Iterator[range]:
@@ -211,22 +235,34 @@ def _resolved(extractor: WindowExtractor, precision: str, feature: str) -> Preci
     return "bf16" if precision == "bf16" else "fp32"
 
 
-def _plain(column: "pd.Series[Any]") -> list[str]:
-    return column.to_numpy(dtype=object).tolist()
+def _plain(column: "pd.Series[Any]") -> _Column:
+    return column.to_numpy(dtype=object)
 
 
-def _seconds(column: "pd.Series[Any]") -> list[float | None]:
-    if column.isna().all():
-        return [None] * len(column)
-    return [None if v != v else float(v) for v in column.tolist()]  # NaN is the manifest's "not said"
+def _seconds(column: "pd.Series[Any]") -> NDArray[np.float64]:
+    return column.to_numpy(dtype=np.float64)
 
 
-def _names(paths: list[str]) -> list[str]:
-    return [path.rpartition("/")[2] for path in paths] if any(paths) else []
+def _said(seconds: np.float64) -> float | None:
+    return None if np.isnan(seconds) else float(seconds)
 
 
-def _reprs(times: list[float | None]) -> list[str]:
-    return list(map(repr, times)) if times.count(None) < len(times) else []
+def _names(paths: _Column) -> _Column:
+    return paths if _is_empty(paths) else _column(path.rpartition("/")[2] for path in paths.tolist())
+
+
+def _is_empty(column: _Column) -> bool:
+    return column.tolist().count("") == len(column)
+
+
+def _reprs(times: NDArray[np.float64]) -> _Column:
+    if np.isnan(times).all():
+        return _column([])
+    return _column(repr(_said(seconds)) for seconds in times)
+
+
+def _column(words: Iterable[str]) -> _Column:
+    return np.array(list(words), dtype=object)
 
 
 def _short(value: Any) -> str:

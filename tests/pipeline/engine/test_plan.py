@@ -1,3 +1,4 @@
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -228,3 +229,21 @@ def test_a_stranger_in_trained_on_is_refused(planned: Callable[..., Plan]) -> No
 def test_windows_are_counted_for_networks_alone(tmp_path: Path) -> None:
     assert plan_of(Stand(), tmp_path, range(3), range(3, 7)).windows() == 7
     assert plan_of(Doer(slow_first), tmp_path, range(3)).windows() == 0
+
+
+def test_no_garbage_is_looked_for_while_records_are_read(
+    planned: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    monkeypatch.setattr(plan_module, "read_record", lambda path: seen.append(gc.isenabled()))
+    planned()
+    assert set(seen) == {False}
+    assert gc.isenabled()
+
+    def fail(path: Path) -> None:
+        raise StoreVersionError("newer")
+
+    monkeypatch.setattr(plan_module, "read_record", fail)
+    with pytest.raises(StoreVersionError):
+        planned()
+    assert gc.isenabled()
