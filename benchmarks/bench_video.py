@@ -98,7 +98,7 @@ def whole_road(
         if compiled:
             plan.extractor.speed_up(10**6)  # type: ignore[attr-defined]
             ours()
-            title += ", compiled, as a corpus of 4,000 windows and more is"
+            title += ", compiled, as for a large corpus"
         compare(title, ours, lambda: [baseline.extract(p) for p in paths], rounds=2)
         if precision == "auto":
             say(f"{title}, against the floor", best(ours), floor_seconds(paths, flop))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from affectstack import AffectstackError
 from extractors.contract import Clip, DecodeError, Extractor, Features
 from extractors.registry import EXTRACTORS
 
@@ -51,6 +52,8 @@ class Fake(Extractor):
         seed: int = 0,
         trained_on: Sequence[str] = (),
     ) -> None:
+        if shard < 1:
+            raise AffectstackError(f"fake: shard {shard}; expected at least 1 clip")
         self.modality = modality  # type: ignore[misc]  # it stands in for any extractor
         self._dim = dim
         self.rows = rows

@@ -44,8 +44,8 @@ def keep_freed_memory() -> None:
     """Let memory that is freed stay with this process for what it needs next, where glibc is in charge.
 
     glibc gives large blocks back at once, and each layer of a network then waits for fresh pages: on two
-    cores a window of SlowFast takes 0.36 s in place of 0.32 s, while wav2vec2 gains nothing. The peak is the
-    same; the process stays there.
+    cores a window of SlowFast takes 0.40 s in place of 0.34 s, while wav2vec2 gains nothing. Small results
+    that stay must then lie outside of the heap, or no freed place is ever whole again.
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None)

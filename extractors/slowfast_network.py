@@ -58,9 +58,9 @@ class SlowFastNetwork:
         saved = windows * _SAVED_SECONDS[self.dtype] * (self.crop / _SAVED_AT) ** 2
         if self._tried or self.device.type != "cpu" or saved < _WORTH * _COMPILE_SECONDS:
             return ""
+        self._tried = True
         if cpp_compiler() is None:
             return "not compiled: no C++ compiler here (g++ or clang++); runs as it is, up to a tenth slower"
-        self._tried = True
         plain, self.trunk = self.trunk, torch.compile(self.trunk, options={"freezing": True})
         try:
             self(np.zeros((self.batch, _FRAMES, self.crop, self.crop, 3), np.uint8))

@@ -24,7 +24,10 @@ class Aside:
         self._used = 0
 
     def keep(self, rows: FloatArray) -> FloatArray:
-        """Return the same rows, kept here."""
+        """Return the same rows, kept here; what is no array of numbers is returned as it is."""
+        rows = np.asarray(rows)
+        if rows.dtype.hasobject:
+            return rows
         if self._used + rows.nbytes > self._block.size:
             size = max(rows.nbytes, _BLOCK)
             self._block = np.frombuffer(

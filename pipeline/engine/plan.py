@@ -70,7 +70,8 @@ class Takes:
     def fingerprint(self, clips: range) -> str:
         """Return what decides whether some clips must be extracted again."""
         columns = [column[clips.start : clips.stop].tolist() for column in self._compared]
-        return hashlib.sha256("\0".join(map("\n".join, columns)).encode()).hexdigest()
+        text = "\0".join("\n".join(words) if any(words) else "" for words in columns)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -258,7 +259,7 @@ def _is_empty(column: _Column) -> bool:
 def _reprs(times: NDArray[np.float64]) -> _Column:
     if np.isnan(times).all():
         return _column([])
-    return _column(repr(_said(seconds)) for seconds in times)
+    return _column("" if np.isnan(seconds) else repr(float(seconds)) for seconds in times)
 
 
 def _column(words: Iterable[str]) -> _Column:

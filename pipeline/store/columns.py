@@ -85,8 +85,9 @@ class Column:
         skipped = bytearray(CHECKSUM_BYTES)
         for offset, run in self._runs(first, *bodies.shape):
             wanted = [part for i in run for part in (bodies[i].data, skipped)]
-            if os.preadv(descriptor, wanted, offset) != sum(map(len, wanted)):
-                raise ValueError(f"chunk {first + run[-1]} is cut")
+            got = os.preadv(descriptor, wanted, offset)
+            if got != sum(map(len, wanted)):
+                raise ValueError(f"chunk {first + run[got // (bodies.shape[1] + CHECKSUM_BYTES)]} is cut")
         if self.checksums is None:
             return
         for i, body in enumerate(bodies, start=first):

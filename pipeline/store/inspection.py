@@ -116,13 +116,24 @@ def _checked(path: Path, file: h5py.h5f.FileID, name: str, size: int) -> Column:
             f"{path}: {name} states {list(shape)} of {dtype} in chunks of {list(chunk)}, "
             f"more than the file's {size} bytes can hold"
         )
-    return Column(shape, dtype, chunk[0], _places(data, chunk[0]))
+    return Column(shape, dtype, chunk[0], _places(path, data, chunk[0], size))
 
 
-def _places(data: h5py.h5d.DatasetID, rows: int) -> dict[int, tuple[int, int]]:
+def _places(path: Path, data: h5py.h5d.DatasetID, rows: int, size: int) -> dict[int, tuple[int, int]]:
+    """Return where the chunks lie. An index may have been made to lead in circles."""
     found: list[Any] = []
-    data.chunk_iter(found.append)  # asking for one after the other takes time squared
-    return {i.chunk_offset[0] // rows: (i.byte_offset, i.size) for i in found}
+    chunks = -(-data.shape[0] // rows)
+
+    def take(chunk: Any) -> bool | None:
+        found.append(chunk)
+        return True if len(found) > chunks else None  # anything but None ends it
+
+    data.chunk_iter(take)  # asking for one after the other takes time squared
+    if len(found) > chunks or sum(chunk.size for chunk in found) > size:
+        raise StoreUnsafeError(f"{path}: its index names more chunks than the file can hold")
+    if any(chunk.byte_offset + chunk.size > size for chunk in found):
+        raise StoreUnsafeError(f"{path}: its index names chunks behind the end of the file")
+    return {chunk.chunk_offset[0] // rows: (chunk.byte_offset, chunk.size) for chunk in found}
 
 
 def _few(names: Any) -> str:

@@ -49,7 +49,8 @@ class Shard:
     def clip(self, i: int) -> Features:
         """Return the i-th clip, reading only its chunks."""
         first, last = int(self.offsets[i]), int(self.offsets[i + 1])
-        return Features(*(self._read(n, first, last) for n in ("values", "intervals", "valid")))
+        read = (self._read(n, first, last) for n in ("values", "intervals", "valid"))
+        return Features(*(_released(part) for part in read))
 
     @property
     def dim(self) -> int:
@@ -66,7 +67,7 @@ class Shard:
             if name == PACKED:
                 return column.read_packed(self._descriptor)
             return column.read(self._descriptor, first, last)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise damaged(self.path, f"{name}: {error}") from error
 
     def _words(self, name: str) -> list[str]:
@@ -83,6 +84,12 @@ class Shard:
             raise damaged(self.path, "offsets do not rise")
         if len(set(self.keys)) != len(self.keys):
             raise damaged(self.path, "a clip is there twice")
+
+
+def _released(part: NDArray[Any]) -> Any:
+    """Return a part that does not keep chunks alive which are much larger than it is."""
+    whole = part.base
+    return part.copy() if whole is not None and whole.nbytes > 2 * part.nbytes else part
 
 
 def _with_checksums(columns: dict[str, Column], sums: NDArray[np.uint64]) -> dict[str, Column]:

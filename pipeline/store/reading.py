@@ -31,13 +31,13 @@ class FeatureStore:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | str,
         shards: Sequence[str] | None = None,
         identity_sha256: str | None = None,
         *,
         kept_bytes: int = _KEPT_BYTES,
     ) -> None:
-        self._folder = folder
+        self._folder = folder = Path(folder)
         self._verified = Verified(folder)
         names = sorted(p.with_suffix(".h5").name for p in folder.glob("shard-*.json"))
         self._shards = [(folder / n, _record(folder / n)) for n in (names if shards is None else shards)]

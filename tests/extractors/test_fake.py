@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import extractors
+from affectstack import AffectstackError
 from extractors.contract import BadFeaturesError, Clip, DecodeError, TooShortError, check_features
 from extractors.fake import Fake, Fault
 
@@ -94,3 +95,9 @@ def test_faults_are_no_part_of_its_identity() -> None:
 def test_it_stands_in_for_any_modality(modality: str) -> None:
     assert Fake(modality=modality).modality == modality  # type: ignore[arg-type]
     assert Fake().modality == "video"
+
+
+@pytest.mark.parametrize("shard", [0, -1])
+def test_a_shard_holds_at_least_one_clip(shard: int) -> None:
+    with pytest.raises(AffectstackError, match=f"^fake: shard {shard}; expected at least 1 clip$"):
+        Fake(shard=shard)

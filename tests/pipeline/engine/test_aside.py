@@ -37,6 +37,12 @@ def test_rows_lie_one_after_the_other_in_blocks_and_large_ones_have_their_own(
     assert place.keep(np.ones((3, 4096), np.float32)).sum() == 3 * 4096
 
 
+def test_what_is_no_array_of_numbers_is_left_to_those_who_judge_features() -> None:
+    strange = np.array([[None, "x"]], dtype=object)
+    assert Aside().keep(strange) is strange  # type: ignore[arg-type]
+    assert Aside().keep([[1.0, 2.0]]).tolist() == [[1.0, 2.0]]  # type: ignore[arg-type]
+
+
 def anonymous() -> int:
     """Return the bytes of memory that this process has of its own."""
     line = next(

@@ -161,6 +161,19 @@ def test_a_fingerprint_is_of_its_clips_in_their_order() -> None:
     assert some.fingerprint(range(2)) == takes(9).fingerprint(range(2))
 
 
+def test_a_later_clip_of_another_kind_changes_no_fingerprint_but_its_own() -> None:
+    more: dict[str, list[Any]] = {
+        "view": ["", "", "left"],
+        "audio": ["", "", "c.wav"],
+        "start": [float("nan"), float("nan"), 1.5],
+        "sha256": ["", "", "f" * 64],
+    }
+    assert takes(3).fingerprint(range(2)) == takes(3, **more).fingerprint(range(2))
+    for name in more:
+        column = {name: more[name]}
+        assert takes(3).fingerprint(range(3)) != takes(3, **column).fingerprint(range(3))
+
+
 def test_takes_have_absolute_files_and_the_times_that_are_said() -> None:
     some = takes(
         2,

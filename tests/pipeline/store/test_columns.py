@@ -72,6 +72,14 @@ def test_a_chunk_that_is_not_there_is_an_error(
     os.close(descriptor)
 
 
+def test_the_first_chunk_that_is_cut_is_named(tmp_path: Path) -> None:
+    made, descriptor = column(tmp_path, np.arange(75, dtype=np.float32).reshape(25, 3), 1)
+    os.truncate(tmp_path / "column", made.places[7][0] + 3)
+    with pytest.raises(ValueError, match="chunk 7 is cut"):
+        made.read(descriptor)
+    os.close(descriptor)
+
+
 def test_a_damaged_chunk_is_seen_among_many(tmp_path: Path) -> None:
     data = np.random.default_rng(0).normal(size=(64, 3))
     made, descriptor = column(tmp_path, data, 2)

@@ -51,6 +51,22 @@ def test_every_clip_can_be_read_in_any_order(folder: Path, items: dict[ClipKey, 
     store.close()
 
 
+def test_a_folder_may_be_named_by_a_string(folder: Path, items: dict[ClipKey, Features]) -> None:
+    store = FeatureStore(str(folder))
+    assert_equal(store["c00", ""], items["c00", ""])
+    store.close()
+
+
+def test_a_clip_keeps_no_more_than_twice_its_size_alive(tmp_path: Path) -> None:
+    put(tmp_path / shard_name(0), [((f"c{i}", ""), features(3, i)) for i in range(2000)])
+    store = FeatureStore(tmp_path, kept_bytes=0)
+    kept = store["c7", ""]
+    for part in (kept.values, kept.intervals, kept.valid):
+        alive = part if part.base is None else part.base
+        assert alive.nbytes <= 2 * part.nbytes
+    store.close()
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(st.integers(1, 300), min_size=1, max_size=10),
