@@ -28,7 +28,7 @@ from extractors import slowfast_network as module
 from extractors.contract import Precision, Window
 from extractors.hardware import cpp_compiler, has_bf16
 from extractors.slowfast import SlowFast8x8R50
-from extractors.slowfast_network import SlowFastNetwork, build, fold_batch_norms, slow_frames
+from extractors.slowfast_network import PairedFrames, SlowFastNetwork, build, fold_batch_norms, slow_frames
 from extractors.weights import Weights, WeightsError, card
 
 CARD = card("slowfast_8x8_r50")
@@ -96,6 +96,23 @@ def test_folding_leaves_no_normalisation_and_the_same_function() -> None:
 
 def test_what_runs_is_folded() -> None:
     assert not any(isinstance(m, nn.BatchNorm3d) for m in network().trunk.modules())
+
+
+@pytest.mark.parametrize("frames", [4, 8])
+def test_two_frames_at_once_are_the_same_function(frames: int) -> None:
+    conv = nn.Conv3d(3, 8, (5, 7, 7), (1, 2, 2), (2, 3, 3)).requires_grad_(False)
+    x = torch.randn(2, 3, frames, 20, 24).contiguous(memory_format=torch.channels_last_3d)
+    expected, found = conv(x), PairedFrames(conv)(x)
+    assert found.shape == expected.shape == (2, 8, frames, 10, 12)
+    assert found.is_contiguous(memory_format=torch.channels_last_3d)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="measured on CPUs alone")
+def test_the_first_layer_of_the_fast_pathway_makes_two_frames_at_once() -> None:
+    assert [n for n, m in network().trunk.named_modules() if isinstance(m, PairedFrames)] == [
+        "stages.0.pathway1_stem.conv"
+    ]
 
 
 def test_a_normalisation_without_a_convolution_before_it_stays() -> None:
