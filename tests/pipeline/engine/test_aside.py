@@ -1,5 +1,7 @@
 import gc
+import mmap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +37,14 @@ def test_rows_lie_one_after_the_other_in_blocks_and_large_ones_have_their_own(
     steps = np.diff([address(rows) for rows in small])
     assert list(steps == 448) == [True] * 8
     assert place.keep(np.ones((3, 4096), np.float32)).sum() == 3 * 4096
+
+
+@pytest.mark.parametrize("rows", [1, 600])
+def test_a_block_is_memory_of_its_own_and_not_of_the_heap(rows: int) -> None:
+    owner: Any = Aside().keep(np.zeros((rows, 2304), np.float32))
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    assert isinstance(owner.obj if isinstance(owner, memoryview) else owner, mmap.mmap)
 
 
 def test_what_is_no_array_of_numbers_is_left_to_those_who_judge_features() -> None:

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +56,21 @@ def test_every_clip_can_be_read_in_any_order(folder: Path, items: dict[ClipKey, 
 def test_a_folder_may_be_named_by_a_string(folder: Path, items: dict[ClipKey, Features]) -> None:
     store = FeatureStore(str(folder))
     assert_equal(store["c00", ""], items["c00", ""])
+    store.close()
+
+
+def test_a_disk_that_cannot_be_read_is_told_as_a_damaged_shard(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FeatureStore(folder, kept_bytes=0)
+    assert len(store["c00", ""].values)
+
+    def broken(*_: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "preadv", broken)
+    with pytest.raises(StoreCorruptError, match=r"shard-00000.h5: damaged \(values: .*Input/output error"):
+        store["c00", ""]
     store.close()
 
 
