@@ -26,6 +26,9 @@ class Meter:
         title: What is being done.
         total: How many units there are.
         unit: Their name in the plural.
+
+    Attributes:
+        failed: How many units came to nothing; whoever counts them sets it.
     """
 
     def __init__(self, title: str, total: int, unit: str) -> None:
@@ -61,10 +64,9 @@ class Meter:
         if self._bar is not None:
             self._bar.stop()
 
-    def add(self, done: int, failed: int = 0, extra: str = "") -> None:
-        """Count finished units, some of which may have failed."""
+    def add(self, done: int, extra: str = "") -> None:
+        """Count finished units."""
         self.done += done
-        self.failed += failed
         now = time.monotonic()
         rate = self.done / max(now - self._began, 1e-9)
         if self._bar is not None and self._task is not None:

@@ -13,7 +13,7 @@ from pipeline.cli import say
 from pipeline.engine.collect import Made
 from pipeline.engine.messages import Failed, Job
 from pipeline.progress import EVERY_SECONDS, Meter
-from pipeline.store import StoreWriteError
+from pipeline.store import ClipKey, StoreWriteError
 
 
 class Reporter:
@@ -28,7 +28,7 @@ class Reporter:
     def __init__(self, wanted: Mapping[int, int], log: Path) -> None:
         self._meter = Meter("  extract", len(wanted), "clips")
         self._wanted = dict(wanted)
-        self._failed: set[int] = set()
+        self._told: dict[ClipKey, set[str]] = {}
         self._log = log
         self._media_seconds = 0.0
         self._bytes = 0
@@ -57,22 +57,12 @@ class Reporter:
 
     def clip(self, job: Job, seconds: float | None, failures: Sequence[Failed]) -> None:
         """Count a clip that is through, for the features of the job."""
-        clip = job.take.clip
         for failure in failures:
-            self._write(
-                "failure",
-                clip_id=clip.clip_id,
-                view=clip.view,
-                feature=failure.feature,
-                type=failure.type,
-                message=failure.message,
-                **({"traceback": failure.detail} if failure.detail else {}),
-            )
-            self._failed.add(job.position)
+            self._failure(job.take.key, failure)
         self._wanted[job.position] -= len(job.features)
         if self._wanted[job.position] == 0:
             self._media_seconds += seconds or 0.0
-            self._meter.add(1, job.position in self._failed, self._extra())
+            self._meter.add(1, self._extra())
             self._log_progress()
 
     def note(self, text: str) -> None:
@@ -81,9 +71,13 @@ class Reporter:
         self._write("note", text=text)
 
     def shard(self, made: Made) -> None:
-        """Count a shard that was published."""
+        """Count a shard that was published, and the clips that a network could make nothing of."""
         record = made.record
         self._bytes += record.bytes
+        for failure in record.failures:
+            key = failure.clip_id, failure.view
+            if made.plan.feature not in self._told.get(key, ()):
+                self._failure(key, Failed(made.plan.feature, failure.type, failure.message))
         self._write(
             "shard",
             feature=made.plan.feature,
@@ -92,6 +86,19 @@ class Reporter:
             failed=len(record.failures),
             bytes=record.bytes,
             sha256=record.sha256,
+        )
+
+    def _failure(self, key: ClipKey, failure: Failed) -> None:
+        self._told.setdefault(key, set()).add(failure.feature)
+        self._meter.failed = len(self._told)
+        self._write(
+            "failure",
+            clip_id=key[0],
+            view=key[1],
+            feature=failure.feature,
+            type=failure.type,
+            message=failure.message,
+            **({"traceback": failure.detail} if failure.detail else {}),
         )
 
     def _log_progress(self) -> None:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def once(clips: int) -> dict[int, int]:
     return dict.fromkeys(range(clips), 1)
 
 
-def shard(tmp_path: Path, size: int = 2_000_000_000) -> Made:
+def shard(tmp_path: Path, size: int = 2_000_000_000, failures: Sequence[Failure] = ()) -> Made:
     record = Record(
         ids=["a", "b"],
         views=["", ""],
@@ -34,7 +35,7 @@ def shard(tmp_path: Path, size: int = 2_000_000_000) -> Made:
         sha256="s" * 64,
         bytes=size,
         rows=9,
-        failures=[Failure("c", "", "DecodeError", "no")],
+        failures=list(failures),
     )
     return Made(plan_of(Doer(slow_first), tmp_path, range(3)), 0, record)
 
@@ -51,7 +52,8 @@ def test_every_line_of_the_log_is_json_with_a_time_and_an_event(tmp_path: Path) 
         failures = [Failed("x", "KeyError", "bug", "Traceback …"), Failed("y", "E", "m")]
         reporter.clip(job(2, "c", features=("x", "y")), 1.0, failures)
         reporter.note("compiled")
-        reporter.shard(shard(tmp_path))
+        told = Failure("c", "", "KeyError", "bug")
+        reporter.shard(shard(tmp_path, failures=[told, Failure("d", "", "BadFeaturesError", "no row")]))
     events = lines(log)
     for event in events:
         assert abs((datetime.fromisoformat(event.pop("time")) - datetime.now(UTC)).total_seconds()) < 60
@@ -65,9 +67,11 @@ def test_every_line_of_the_log_is_json_with_a_time_and_an_event(tmp_path: Path) 
          "message": "bug", "traceback": "Traceback …"},
         {"event": "failure", "clip_id": "c", "view": "", "feature": "y", "type": "E", "message": "m"},
         {"event": "note", "text": "compiled"},
-        {"event": "shard", "feature": "x", "shard": 0, "clips": 2, "failed": 1, "bytes": 2_000_000_000,
+        {"event": "failure", "clip_id": "d", "view": "", "feature": "x", "type": "BadFeaturesError",
+         "message": "no row"},
+        {"event": "shard", "feature": "x", "shard": 0, "clips": 2, "failed": 2, "bytes": 2_000_000_000,
          "sha256": "s" * 64},
-        {"event": "end", "done": 3, "clips": 3, "failed": 2, "media_seconds": 3.5,
+        {"event": "end", "done": 3, "clips": 3, "failed": 3, "media_seconds": 3.5,
          "bytes": 2_000_000_000, "reason": "done"},
     ]  # fmt: skip
 
