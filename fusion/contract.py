@@ -1,12 +1,14 @@
 """What a fuser takes and gives."""
 
 from abc import abstractmethod
-from typing import ClassVar, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
+Scale = Literal["none", "minmax", "standard"]
 _FLOOR = 1e-6
 
 
@@ -15,22 +17,31 @@ class Fuser(BaseEstimator):
 
     Attributes:
         trainable: False for rules, which need no training rows.
+        raw: True to be given what the models themselves gave, logits where those are known, in place of
+            posteriors.
     """
 
-    trainable: ClassVar[bool] = True
+    trainable: bool = True
+    raw: ClassVar[bool] = False
 
     @abstractmethod
-    def fit(self, P: NDArray[np.float64], y: NDArray[np.int64]) -> Self:
+    def fit(self, P: NDArray[np.float64], y: NDArray[np.int64], groups: Sequence[str] | None = None) -> Self:
         """Learn from rows whose models had not seen the rows' subjects.
 
         Args:
             P: `[N, S, K]` posteriors of S sources, classes in one order.
             y: `[N]` class indices.
+            groups: `[N]` subjects; whatever a fuser chooses on held-out rows, it holds out by subject.
         """
 
     @abstractmethod
     def predict_proba(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return `[N, K]` fused posteriors."""
+
+    def of(self, sources: Sequence[int]) -> Self:
+        """Return an unfitted copy for some of the sources, by position: for clips that lack the others."""
+        copy: Any = clone(self)
+        return copy
 
 
 def log_posteriors(P: NDArray[np.float64]) -> NDArray[np.float64]:

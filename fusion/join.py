@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from affectstack import AffectstackError
 
-Missing = Literal["error", "drop"]
+Missing = Literal["error", "drop", "marginalise"]
 _SHOWN = 5
 
 
@@ -41,8 +41,8 @@ class Joined:
 
     Attributes:
         clip_ids: `[N]`, sorted.
-        posteriors: `[N, S, K]`.
-        dropped: Clips that not every source has.
+        posteriors: `[N, S, K]`; NaN where a source lacks a clip, which only "marginalise" lets happen.
+        dropped: Clips that were left out because not every source has them.
     """
 
     clip_ids: list[str]
@@ -56,7 +56,8 @@ def join(sources: Sequence[Source], classes: Sequence[str], missing: Missing = "
     Args:
         sources: At least one.
         classes: The class order of the result; every source must have exactly these names.
-        missing: What to do with clips that not every source has: refuse, or leave them out.
+        missing: What to do with clips that not every source has: "error" refuses, "drop" leaves them out,
+            "marginalise" keeps them with the sources that they have.
 
     Raises:
         FusionError: If class names or clips differ, or a clip occurs twice.
@@ -70,12 +71,13 @@ def join(sources: Sequence[Source], classes: Sequence[str], missing: Missing = "
         _check(source, classes)
     sets = {s.name: set(s.clip_ids) for s in sources}
     common = set.intersection(*sets.values())
-    dropped = sorted(set.union(*sets.values()) - common)
-    if dropped and missing == "error":
+    every = set.union(*sets.values())
+    if every != common and missing == "error":
         raise FusionError(_differing(sets, common))
-    if not common:
+    kept = every if missing == "marginalise" else common
+    if not kept:
         raise FusionError(f"fusion: no clip is in all of {', '.join(sets)}")
-    clips = sorted(common)
+    clips, dropped = sorted(kept), sorted(every - kept)
     stacked = np.stack([_aligned(s, clips, classes) for s in sources], axis=1)
     return Joined(clips, stacked, dropped)
 
@@ -100,7 +102,10 @@ def _check(source: Source, classes: Sequence[str]) -> None:
 def _aligned(source: Source, clips: Sequence[str], classes: Sequence[str]) -> NDArray[np.float64]:
     row = {clip: i for i, clip in enumerate(source.clip_ids)}
     columns = [list(source.classes).index(c) for c in classes]
-    return source.posteriors[[row[c] for c in clips]][:, columns]
+    aligned = np.full((len(clips), len(classes)), np.nan)
+    there = [i for i, c in enumerate(clips) if c in row]
+    aligned[there] = source.posteriors[[row[clips[i]] for i in there]][:, columns]
+    return aligned
 
 
 def _differing(sets: dict[str, set[str]], common: set[str]) -> str:
@@ -112,5 +117,6 @@ def _differing(sets: dict[str, set[str]], common: set[str]) -> str:
             parts.append(f"{name!r} lacks {len(lacking)} ({shown})")
     return (
         f"fusion: the sources' clips differ: {'; '.join(parts)}; {len(common)} are common. "
-        "Extract and train the missing ones, or write `fusion: {missing: drop}` to leave them out"
+        "Extract and train the missing ones, or leave them out with --missing drop, or fuse what they have "
+        "with --missing marginalise"
     )

@@ -1,6 +1,7 @@
 """Stacking by logistic regression."""
 
-from typing import Self
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,14 +9,13 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from fusion.contract import Fuser, log_posteriors
-from fusion.join import FusionError
 from fusion.registry import FUSERS
+from fusion.stacker import Stacker
 
 
 @FUSERS.register("logistic")
-class LogisticStacking(Fuser):
-    """A multinomial logistic regression on the sources' log-posteriors, side by side.
+class LogisticStacking(Stacker):
+    """A multinomial logistic regression.
 
     Args:
         C: Inverse strength of the regularisation.
@@ -24,21 +24,6 @@ class LogisticStacking(Fuser):
     def __init__(self, C: float = 0.1) -> None:
         self.C = C
 
-    def fit(self, P: NDArray[np.float64], y: NDArray[np.int64]) -> Self:
-        """Fit on the training rows."""
-        if len(np.unique(y)) < 2:
-            raise FusionError("fusion: the training rows are of one class; expected at least 2")
-        self.classes_ = P.shape[2]
-        self.model_ = make_pipeline(StandardScaler(), LogisticRegression(C=self.C, max_iter=10000))
-        self.model_.fit(self._columns(P), y)
-        return self
-
-    def predict_proba(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return posteriors; a class that no training row had gets 0."""
-        fused = np.zeros((len(P), self.classes_))
-        fused[:, self.model_.classes_] = self.model_.predict_proba(self._columns(P))
-        return fused
-
-    @staticmethod
-    def _columns(P: NDArray[np.float64]) -> NDArray[np.float64]:
-        return log_posteriors(P).reshape(len(P), -1)
+    def estimator(self, columns: int, y: NDArray[np.int64], groups: Sequence[str] | None) -> Any:
+        """Return it behind a scaler."""
+        return make_pipeline(StandardScaler(), LogisticRegression(C=self.C, max_iter=10000))

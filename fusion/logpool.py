@@ -1,5 +1,6 @@
 """The logarithmic opinion pool."""
 
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -30,7 +31,7 @@ class LogPool(Fuser):
     def __init__(self, prior: float = 1.0) -> None:
         self.prior = prior
 
-    def fit(self, P: NDArray[np.float64], y: NDArray[np.int64]) -> Self:
+    def fit(self, P: NDArray[np.float64], y: NDArray[np.int64], groups: Sequence[str] | None = None) -> Self:
         """Maximise the likelihood of the training rows."""
         logs = log_posteriors(P)
         rows, sources, classes = logs.shape

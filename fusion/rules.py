@@ -1,21 +1,23 @@
 """Rules that need no training."""
 
-from typing import ClassVar, Self
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
 from fusion.contract import Fuser, log_posteriors
+from fusion.join import FusionError
 from fusion.registry import FUSERS
 
 
 class Rule(Fuser):
     """A fuser that has nothing to learn."""
 
-    trainable: ClassVar[bool] = False
+    trainable = False
 
-    def fit(self, P: NDArray[np.float64], y: NDArray[np.int64]) -> Self:
+    def fit(self, P: NDArray[np.float64], y: NDArray[np.int64], groups: Sequence[str] | None = None) -> Self:
         """Do nothing."""
         return self
 
@@ -37,3 +39,53 @@ class Product(Rule):
         """Multiply over sources."""
         fused: NDArray[np.float64] = softmax(log_posteriors(P).sum(axis=1), axis=1)
         return fused
+
+
+@FUSERS.register("max")
+class Max(Rule):
+    """The highest posterior that any source gives a class, normalised."""
+
+    def predict_proba(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Take the highest over sources."""
+        highest = P.max(axis=1)
+        return highest / highest.sum(axis=1, keepdims=True)
+
+
+@FUSERS.register("vote")
+class Vote(Rule):
+    """The share of sources whose likeliest class it is; among equals, the mean posterior decides."""
+
+    def predict_proba(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Count votes; the mean posterior weighs less than half a vote."""
+        sources, classes = P.shape[1:]
+        votes = np.eye(classes)[P.argmax(axis=2)].sum(axis=1)
+        return (votes + 0.5 * P.mean(axis=1)) / (sources + 0.5)
+
+
+@FUSERS.register("weighted")
+class Weighted(Rule):
+    """The weighted arithmetic mean of the posteriors.
+
+    Args:
+        weights: One per source, in the order of `sources`; they are normalised. Empty: all equal.
+    """
+
+    def __init__(self, weights: Sequence[float] = ()) -> None:
+        self.weights = weights
+
+    def predict_proba(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Average over sources."""
+        weights = np.asarray(self.weights or np.ones(P.shape[1]), dtype=np.float64)
+        if len(weights) != P.shape[1] or (weights < 0).any() or weights.sum() <= 0:
+            raise FusionError(
+                f"fusion: weights {list(self.weights)} for {P.shape[1]} sources; expected one per source, "
+                "none negative, not all 0"
+            )
+        fused: NDArray[np.float64] = np.einsum("s,nsk->nk", weights / weights.sum(), P)
+        return fused
+
+    def of(self, sources: Sequence[int]) -> Self:
+        """Return the rule with the weights of these sources."""
+        if self.weights and max(sources) >= len(self.weights):
+            raise FusionError(f"fusion: {len(self.weights)} weights; expected one for each of the sources")
+        return type(self)([self.weights[s] for s in sources] if self.weights else ())

@@ -1,17 +1,46 @@
 """Fusing and scoring an experiment, and what a reader must know about the result."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 from affectstack import __version__
+from fusion import Fuser
 from pipeline import posteriors, stacking
 from pipeline.cli import stage
-from pipeline.experiment import FusionSpec, Workspace
+from pipeline.experiment import FusionSpec, Stacking, Workspace
 from pipeline.options import ConfigError
 from pipeline.posteriors import PosteriorError, PosteriorTable
+from pipeline.protocol import Protocol
 from pipeline.scoring import Scores, score
 from pipeline.stacking import FusedFold
-from pipeline.training import protocol_sha256
+from pipeline.statistics import McNemar, mcnemar, subject_interval
+
+_CONTROLS = 5  # draws of permuted labels
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two systems on the clips that both have.
+
+    Attributes:
+        first: A source, or the fusion.
+        second: Another.
+        difference: Accuracy of the first minus that of the second, over all common clips.
+        interval: Its 95 % interval over subjects, by bootstrap.
+        test: Exact McNemar test.
+    """
+
+    first: str
+    second: str
+    difference: float
+    interval: tuple[float, float]
+    test: McNemar
 
 
 @dataclass(frozen=True)
@@ -22,7 +51,12 @@ class Run:
         classes: The class order.
         sources: Scores by source.
         fusion: Scores of the fusion.
-        honest: Scores of the nested fusion beside an in-sample one, or None.
+        beside: Scores of the same fusion in the other grades that the sources allow; empty for rules.
+        pairs: Every pair of sources, and each with the fusion.
+        oracle: Share of clips that at least one source has right.
+        all_right: Share of clips that all sources have right.
+        control: Accuracy of the same fusion where the clips of each subject exchanged their labels, mean
+            of several draws; more than chance is a leak.
         spec: How it was fused.
         flags: What a reader must know, each `"<what>: <sentence>"`.
         folds: The fused test posteriors.
@@ -35,7 +69,11 @@ class Run:
     classes: list[str]
     sources: dict[str, Scores]
     fusion: Scores
-    honest: Scores | None
+    beside: dict[Stacking, Scores]
+    pairs: list[Pair]
+    oracle: float
+    all_right: float
+    control: float
     spec: FusionSpec
     flags: list[str]
     folds: list[FusedFold]
@@ -44,79 +82,146 @@ class Run:
     note: str
     trained: bool
 
+    @property
+    def fused_name(self) -> str:
+        """What tables and figures call the fusion."""
+        return f"fused ({self.spec.method})"
+
     def metrics(self) -> dict[str, Any]:
         """Return what `metrics.json` holds."""
-        out = {
+        return {
             "classes": self.classes,
             "sources": {name: s.as_json() for name, s in self.sources.items()},
             "fusion": {
                 **self.fusion.as_json(),
                 "method": self.spec.method,
                 "stacking": self.spec.stacking,
+                "temperature": self.spec.temperature,
                 "sources": list(self.sources),
             },
+            "beside": {grade: s.as_json() for grade, s in self.beside.items()},
+            "pairs": [asdict(p) for p in self.pairs],
+            "oracle": self.oracle,
+            "all_right": self.all_right,
+            "permuted_label_control": self.control,
             "folds": {"name": self.folds_name, "test_subjects": self.test_subjects},
             "flags": self.flags,
             "affectstack": __version__,
         }
-        if self.honest is not None:
-            out["fusion_nested"] = self.honest.as_json()
-        return out
 
 
 def evaluate(workspace: Workspace) -> Run:
     """Fuse and score, without writing anything."""
+    protocol = Protocol.of(workspace)
     experiment = workspace.experiment
-    manifest = workspace.manifest()
-    classes = workspace.classes(manifest)
-    labels = manifest.labels(experiment.label, classes)
     tables = [_read_source(workspace, name) for name in _sources(workspace)]
-    protocol = protocol_sha256(manifest, labels, workspace.folds(manifest))
     for table in tables:
-        if table.about.protocol_sha256 != protocol:
+        if table.about.protocol_sha256 != protocol.sha256:
+            train = "run: " + stage("train_heads", workspace.file)
             raise PosteriorError(
-                f"head {table.about.source!r} was trained with other labels, subjects or folds than the "
-                "manifest and the experiment name now; run: " + stage("train_heads", workspace.file)
+                f"{table.about.source!r} was made with other labels, subjects or folds than the manifest and "
+                f"the experiment name now; {'import it again' if table.about.imported else train}"
             )
-    subjects = manifest.subjects()
-    spec = experiment.fusion
+    return fuse_and_score(tables, workspace.fuser(), experiment.fusion, protocol, experiment.note)
 
-    def fused(how: Any) -> list[FusedFold]:
-        return stacking.fuse(tables, workspace.fuser(), how, labels, subjects, classes, missing=spec.missing)
 
-    folds = fused(spec.stacking)
-    trainable = workspace.fuser().trainable
-    honest = None
-    if trainable and spec.stacking == "in-sample":
-        honest = score([(f.clip_ids, f.fused) for f in fused("nested")], labels, classes)
+def fuse_and_score(
+    tables: Sequence[PosteriorTable], fuser: Fuser, spec: FusionSpec, protocol: Protocol, note: str = ""
+) -> Run:
+    """Fuse some sources and work out every statistic.
+
+    Args:
+        tables: The sources.
+        fuser: An unfitted fuser.
+        spec: How they are fused.
+        protocol: Labels, subjects and folds.
+        note: A sentence for the reader.
+    """
+    folds = stacking.fuse(tables, fuser, spec.stacking, protocol, spec.missing)
+    fused = _score(folds, protocol)
     sources = {
-        table.about.source: score([(f.clip_ids, f.sources[:, i]) for f in folds], labels, classes)
-        for i, table in enumerate(tables)
+        table.about.source: score([_having(f, i) for f in folds], protocol) for i, table in enumerate(tables)
     }
+    others = [g for g in stacking.available(tables) if g != spec.stacking] if fuser.trainable else []
+    right = pd.DataFrame({name: pd.Series(s.right, dtype=object) for name, s in sources.items()}).eq(True)
     return Run(
-        classes=classes,
+        classes=protocol.classes,
         sources=sources,
-        fusion=score([(f.clip_ids, f.fused) for f in folds], labels, classes),
-        honest=honest,
+        fusion=fused,
+        beside={g: _score(stacking.fuse(tables, fuser, g, protocol, spec.missing), protocol) for g in others},
+        pairs=[_pair(a, b, protocol) for a, b in combinations([("fused", fused), *sources.items()], 2)],
+        oracle=float(right.any(axis=1).mean()),
+        all_right=float(right.all(axis=1).mean()),
+        control=_control(tables, fuser, spec, protocol, folds),
         spec=spec,
-        flags=_flags(workspace, tables, folds, trainable),
+        flags=_flags(spec, tables, folds, fuser.trainable),
         folds=folds,
         test_subjects=tables[0].about.test_subjects,
         folds_name=tables[0].about.folds,
-        note=experiment.note,
-        trained=trainable,
+        note=note,
+        trained=fuser.trainable,
     )
+
+
+def _score(folds: Sequence[FusedFold], protocol: Protocol) -> Scores:
+    return score([(f.clip_ids, f.fused) for f in folds], protocol)
+
+
+def _having(fold: FusedFold, source: int) -> tuple[list[str], NDArray[np.float64]]:
+    """Return the clips that a source has, with its posteriors."""
+    there = np.flatnonzero(~np.isnan(fold.sources[:, source, 0]))
+    return [fold.clip_ids[i] for i in there], fold.sources[there, source]
+
+
+def _pair(first: tuple[str, Scores], second: tuple[str, Scores], protocol: Protocol) -> Pair:
+    clips = sorted(set(first[1].right) & set(second[1].right))
+    a, b = (np.array([s.right[c] for c in clips], dtype=np.bool_) for _, s in (first, second))
+    gain = a.astype(np.float64) - b
+    interval = subject_interval(gain, protocol.subjects.loc[clips].tolist())
+    return Pair(first[0], second[0], float(gain.mean()), interval, mcnemar(a, b))
+
+
+def _control(
+    tables: Sequence[PosteriorTable],
+    fuser: Fuser,
+    spec: FusionSpec,
+    protocol: Protocol,
+    folds: Sequence[FusedFold],
+) -> float:
+    """Return the accuracy where the clips of each subject exchanged their labels."""
+    rng = np.random.default_rng(0)
+    owners = protocol.subjects.loc[protocol.labels.index].to_numpy()
+    accuracies = []
+    for _ in range(_CONTROLS):
+        drawn = protocol.labels.copy()
+        for subject in sorted(set(owners)):
+            drawn[owners == subject] = rng.permutation(protocol.labels[owners == subject].to_numpy())
+        permuted = replace(protocol, labels=drawn)
+        if fuser.trainable:
+            folds = stacking.fuse(tables, fuser, spec.stacking, permuted, spec.missing)
+        accuracies.append(_score(folds, permuted).accuracy_mean)
+    return float(np.mean(accuracies))
 
 
 def _sources(workspace: Workspace) -> list[str]:
     names = workspace.sources()
     if not names:
-        raise ConfigError(f"{workspace.file.name} has no heads to fuse; add some under `heads:`")
+        raise ConfigError(
+            f"{workspace.file.name} has nothing to fuse; add heads under `heads:` or the names of imported "
+            "posteriors under `imported:`"
+        )
     return names
 
 
 def _read_source(workspace: Workspace, name: str) -> PosteriorTable:
     path = workspace.folder / "posteriors" / f"{name}.parquet"
+    if name in workspace.experiment.imported:
+        if not path.is_file():
+            raise PosteriorError(
+                f"{name!r} was not imported yet; run: "
+                + stage(f"posteriors import PATH --format FORMAT --name {name}", workspace.file)
+            )
+        return posteriors.read(path)
     command = f"run: {stage('train_heads', workspace.file)}"
     if not path.is_file():
         raise PosteriorError(f"head {name!r} was not trained yet; {command}")
@@ -132,10 +237,9 @@ def _read_source(workspace: Workspace, name: str) -> PosteriorTable:
 
 
 def _flags(
-    workspace: Workspace, tables: list[PosteriorTable], folds: list[FusedFold], trainable: bool
+    spec: FusionSpec, tables: Sequence[PosteriorTable], folds: list[FusedFold], trainable: bool
 ) -> list[str]:
     flags = []
-    spec = workspace.experiment.fusion
 
     def names(on: list[PosteriorTable]) -> str:
         return ", ".join(t.about.source for t in on)
@@ -143,7 +247,7 @@ def _flags(
     if trainable and spec.stacking == "in-sample":
         flags.append(
             "in-sample: the fusion learned from posteriors of the models' own training clips; its figure is "
-            "not comparable with honest ones, see the nested figure beside it"
+            "not comparable with honest ones, see the other grades beside it"
         )
     if trainable and spec.stacking == "cross-fitted":
         flags.append(
@@ -157,9 +261,18 @@ def _flags(
         )
     if on := [t for t in tables if t.about.untrained]:
         flags.append(f"untrained: features of {names(on)} come from random weights; they mean little")
+    if on := [t for t in tables if t.about.selected_on_test]:
+        flags.append(
+            f"selected on test: the models of {names(on)} were chosen or stopped by their own test clips, so "
+            "every figure that uses them is optimistic"
+        )
     if on := [t for t in tables if t.about.missing_clips]:
         most = max(len(t.about.missing_clips) for t in on)
-        flags.append(f"missing: {names(on)} lack features of up to {most} clips; see failures.csv")
+        flags.append(f"missing: {names(on)} lack up to {most} clips; see failures.csv")
+    if lacking := sum(int(np.isnan(f.sources[:, :, 0]).any(axis=1).sum()) for f in folds):
+        flags.append(
+            f"marginalised: {lacking} clips that some source lacks were fused from the sources that they have"
+        )
     if dropped := sorted({c for f in folds for c in f.dropped}):
         shown = ", ".join(dropped[:5]) + (", …" if len(dropped) > 5 else "")
         flags.append(f"dropped: {len(dropped)} clips that some source lacks were left out ({shown})")

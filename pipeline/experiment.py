@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from affectstack import did_you_mean
 from classifiers import HEADS, Head
 from extractors import EXTRACTORS, Extractor
-from fusion import FUSERS, Fuser
+from fusion import FUSERS, Fuser, Missing, Tempered
 from manifests import Folds, Manifest, make_folds
 from pipeline.options import ConfigError, build, problem
 
@@ -53,13 +53,22 @@ class HeadSpec(_Section):
 
 
 class FusionSpec(_Section):
-    """How the heads' posteriors are combined."""
+    """How the sources' posteriors are combined.
+
+    Attributes:
+        method: A fuser.
+        sources: Which heads and imported tables; None takes all.
+        stacking: What a fuser that learns may learn from.
+        missing: What happens to clips that some source lacks.
+        temperature: Divide every source's log-posteriors by a temperature that is learned first.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     method: str = "logpool"
     sources: tuple[str, ...] | None = None
     stacking: Stacking = "nested"
-    missing: Literal["error", "drop"] = "error"
+    missing: Missing = "error"
+    temperature: bool = False
 
     def options(self) -> dict[str, Any]:
         """Return the fuser's own options."""
@@ -78,6 +87,7 @@ class Experiment(_Section):
         inner_folds: Inner folds inside every training part.
         seed: Of heads that do not set their own.
         note: A sentence that the report shows at its top.
+        imported: Posterior tables that `python -m pipeline.posteriors import` brings in; sources like heads.
     """
 
     manifest: Path = Path("manifest.csv")
@@ -90,11 +100,12 @@ class Experiment(_Section):
     note: str = ""
     features: dict[str, FeatureSpec] = Field(default_factory=dict)
     heads: dict[str, HeadSpec] = Field(default_factory=dict)
+    imported: tuple[str, ...] = ()
     fusion: FusionSpec = Field(default_factory=FusionSpec)
 
-    @field_validator("features", "heads")
+    @field_validator("features", "heads", "imported")
     @classmethod
-    def _plain_names(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _plain_names(cls, value: Iterable[str]) -> Iterable[str]:
         for name in value:
             if not re.match(_NAME, name):
                 raise ValueError(f"name {name!r}: expected letters, digits, '.', '_', '@', '-'")
@@ -164,12 +175,17 @@ class Workspace:
     def fuser(self) -> Fuser:
         """Construct the fuser, unfitted."""
         spec = self.experiment.fusion
-        return build(FUSERS, spec.method, spec.options(), "fusion", self.folder)
+        fuser = build(FUSERS, spec.method, spec.options(), "fusion", self.folder)
+        if spec.temperature and fuser.raw:
+            raise ConfigError(
+                f"fusion: {spec.method} takes what the models gave as it is; leave temperature out"
+            )
+        return Tempered(fuser) if spec.temperature else fuser
 
     def sources(self) -> list[str]:
-        """Return the heads that are fused."""
+        """Return the heads and imported tables that are fused."""
         named = self.experiment.fusion.sources
-        return list(self.experiment.heads) if named is None else list(named)
+        return [*self.experiment.heads, *self.experiment.imported] if named is None else list(named)
 
     def _check_references(self) -> None:
         """Find every mistake that needs no data, before anything starts."""
@@ -183,10 +199,13 @@ class Workspace:
                     f"{did_you_mean(head.features, experiment.features)}"
                 )
             self.head(name)
+        if both := sorted(set(experiment.heads) & set(experiment.imported)):
+            raise ConfigError(f"imported: {both[0]!r} is a head as well; every source needs its own name")
+        known = [*experiment.heads, *experiment.imported]
         for source in experiment.fusion.sources or ():
-            if source not in experiment.heads:
+            if source not in known:
                 raise ConfigError(
-                    f"fusion.sources: no head {source!r}{did_you_mean(source, experiment.heads)}"
+                    f"fusion.sources: no head or imported table {source!r}{did_you_mean(source, known)}"
                 )
         self.fuser()
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import pandas as pd
 import typer
 
+from fusion import Missing
 from pipeline import report
 from pipeline.cli import (
     DEFAULT_EXPERIMENT,
@@ -24,6 +25,7 @@ from pipeline.experiment import Workspace, load
 from pipeline.files import publish, publish_json
 from pipeline.options import ConfigError
 from pipeline.posteriors import NO_INNER, rows_of, to_parquet
+from pipeline.scoring import Scores
 
 app = typer.Typer(add_completion=False)
 
@@ -32,10 +34,14 @@ app = typer.Typer(add_completion=False)
 def fuse(
     experiment: ExperimentOption = DEFAULT_EXPERIMENT,
     with_report: Annotated[bool, typer.Option("--report", help="Write report.html as well.")] = False,
+    missing: Annotated[
+        Missing | None, typer.Option(help="What happens to clips that some source lacks.")
+    ] = None,
     overrides: SetOption = None,
 ) -> int:
     """Fuse the heads' posteriors, score sources and fusion, and write reports/<run>."""
-    workspace = load(experiment, overrides or ())
+    chosen = [f"fusion.missing={missing}"] if missing else []
+    workspace = load(experiment, [*(overrides or ()), *chosen])
     result = evaluate(workspace)
     folder = _new_run(workspace)
     labels = workspace.manifest().labels(workspace.experiment.label, result.classes)
@@ -87,14 +93,18 @@ def _fused_table(result: Run, labels: pd.Series) -> bytes:
 
 def _say_result(result: Run) -> None:
     for name, scores in result.sources.items():
-        say(f"  {name}: accuracy {scores.accuracy_mean:.1%}, UAR {scores.uar:.1%}")
+        say(f"  {name}: accuracy {_said(scores)}")
     stacked = f", {result.spec.stacking}" if result.trained else ""
-    fused = result.fusion
-    say(f"  fused by {result.spec.method}{stacked}: accuracy {fused.accuracy_mean:.1%}, UAR {fused.uar:.1%}")
-    if result.honest is not None:
-        say(f"  the same, nested: accuracy {result.honest.accuracy_mean:.1%}")
+    say(f"  fused by {result.spec.method}{stacked}: accuracy {_said(result.fusion)}")
+    for grade, scores in result.beside.items():
+        say(f"  the same, {grade}: accuracy {scores.accuracy_mean:.1%}")
     for flag in result.flags:
         say(f"  {flag}")
+
+
+def _said(scores: Scores) -> str:
+    low, high = scores.interval
+    return f"{scores.accuracy_mean:.1%} [{100 * low:.1f}, {100 * high:.1f}], UAR {scores.uar:.1%}"
 
 
 if __name__ == "__main__":

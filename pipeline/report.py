@@ -16,7 +16,13 @@ from pipeline.evaluation import Run
 from pipeline.scoring import chance
 
 _INK, _BAR, _FUSED, _CHANCE = "#1d2733", "#8fa7bf", "#1f5f8b", "#b3402a"
-_LEVELS = {"in-sample": "red", "cross-fitted": "amber", "transductive": "amber", "untrained": "amber"}
+_LEVELS = {
+    "in-sample": "red",
+    "cross-fitted": "amber",
+    "transductive": "amber",
+    "untrained": "amber",
+    "selected on test": "red",
+}
 # Text stays text, so that figures can be read aloud and searched; ids do not depend on the time.
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -50,15 +56,17 @@ def render(result: Run, experiment: str) -> str:
         chance=chance(result.fusion.confusion),
         grade=_grade(result),
         flags=[(_LEVELS.get(f.partition(":")[0], "info"), *f.partition(": ")[::2]) for f in result.flags],
+        systems={**result.sources, result.fused_name: result.fusion},
         best=max(result.sources, key=lambda name: result.sources[name].accuracy_mean),
         bars=bar_chart(result),
         confusion=confusion_chart(result.fusion.confusion, result.classes),
+        spread=subject_chart(result),
     )
 
 
 def bar_chart(result: Run) -> Markup:
     """Return sources against the fusion, with every fold as a dot, as SVG."""
-    names = [*result.sources, f"fused ({result.spec.method})"]
+    names = [*result.sources, result.fused_name]
     scores = [*result.sources.values(), result.fusion]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(5.0, 0.7 + 0.4 * len(names)), layout="constrained")
@@ -80,6 +88,27 @@ def bar_chart(result: Run) -> Markup:
         axes.set_yticks(rows, names)
         axes.set_xlim(0, 100)
         axes.set_xlabel("accuracy, % (bar: mean of folds, dots: folds)")
+        axes.spines[["top", "right"]].set_visible(False)
+        return _svg(figure)
+
+
+def subject_chart(result: Run) -> Markup:
+    """Return the accuracy of every subject, fusion and best source, as SVG."""
+    best = max(result.sources, key=lambda name: result.sources[name].accuracy_mean)
+    subjects = sorted(result.fusion.subjects, key=lambda s: result.fusion.subjects[s])
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(8.6, 2.4), layout="constrained")
+        axes = figure.subplots()
+        places = np.arange(len(subjects))
+        axes.bar(places, [100 * result.fusion.subjects[s] for s in subjects], color=_FUSED, width=0.7)
+        own = [100 * result.sources[best].subjects.get(s, np.nan) for s in subjects]
+        axes.plot(places, own, "o", color=_INK, markersize=4, label=best)
+        axes.axhline(100 * chance(result.fusion.confusion), color=_CHANCE, linewidth=1, linestyle="--")
+        axes.set_ylim(0, 100)
+        axes.set_ylabel("accuracy, %")
+        axes.set_xlabel("test subject, worst first (bar: fused, dot: best source)")
+        few = len(subjects) <= 40
+        axes.set_xticks(places if few else [], subjects if few else [])
         axes.spines[["top", "right"]].set_visible(False)
         return _svg(figure)
 

@@ -6,18 +6,18 @@ whose models have seen this fold's test subjects) and *in-sample* (it learns fro
 rows, which is what many papers do, and too optimistic about every source).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from affectstack import AffectstackError
-from fusion import Fuser, FusionError, Joined, Source, join
+from fusion import Fuser, FusionError, Joined, Missing, Source, join
 from pipeline.experiment import Stacking
 from pipeline.posteriors import NO_INNER, PosteriorTable, Split
+from pipeline.protocol import Protocol
 from pipeline.training import LeakError
 
 
@@ -28,7 +28,7 @@ class FusedFold:
     Attributes:
         clip_ids: `[N]`.
         fused: `[N, K]`.
-        sources: `[N, S, K]`, what was fused.
+        sources: `[N, S, K]`, what was fused; NaN where a source lacks a clip.
         dropped: Clips that some source lacked.
     """
 
@@ -42,21 +42,19 @@ def fuse(
     tables: Sequence[PosteriorTable],
     fuser: Fuser,
     stacking: Stacking,
-    labels: pd.Series,
-    subjects: pd.Series,
-    classes: Sequence[str],
-    missing: str = "error",
+    protocol: Protocol,
+    missing: Missing = "error",
 ) -> list[FusedFold]:
     """Fuse the sources of every outer fold.
 
+    Where a clip lacks sources, a fuser of those that it has is fitted on the training rows that have them.
+
     Args:
         tables: The sources.
-        fuser: An unfitted fuser; a copy is fitted per fold.
+        fuser: An unfitted fuser; copies are fitted per fold.
         stacking: Which rows it learns from.
-        labels: Class names by clip id.
-        subjects: Subjects by clip id.
-        classes: The class order of the result.
-        missing: "error" or "drop", for clips that not every source has.
+        protocol: Labels, subjects, and the class order of the result.
+        missing: See `fusion.join`.
 
     Raises:
         FusionError: If sources differ in classes, clips or folds.
@@ -66,23 +64,50 @@ def fuse(
     folds = range(len(tables[0].about.test_subjects))
     for table in tables:
         for k in folds:
-            _refuse_seen(table, "test", k, subjects)
-    test = [_join(tables, "test", k, classes, missing) for k in folds]
-    number = {c: i for i, c in enumerate(classes)}
+            _refuse_seen(table, "test", k, protocol)
+    test = [_join(tables, "test", k, protocol, missing, fuser.raw) for k in folds]
+    plain = [_join(tables, "test", k, protocol, missing, False) for k in folds] if fuser.raw else test
+    number = {c: i for i, c in enumerate(protocol.classes)}
     out = []
     for k in folds:
-        fitted = clone(fuser)
-        if fuser.trainable:
-            rows = _training_rows(tables, stacking, k, test, subjects, classes, missing)
-            y = np.array([number[labels.loc[c]] for c in rows.clip_ids])
-            fitted.fit(rows.posteriors, y)
-        joined = test[k]
-        out.append(
-            FusedFold(
-                joined.clip_ids, fitted.predict_proba(joined.posteriors), joined.posteriors, joined.dropped
-            )
+        rows = (
+            _training_rows(tables, stacking, k, test, protocol, missing, fuser.raw)
+            if fuser.trainable
+            else None
         )
+        fused = np.empty((len(test[k].clip_ids), len(protocol.classes)))
+        for there, at in _patterns(test[k].posteriors):
+            fitted = fuser.of(there)
+            if rows is not None:
+                usable = np.flatnonzero(~np.isnan(rows.posteriors[:, there, 0]).any(axis=1))
+                clips = [rows.clip_ids[i] for i in usable]
+                if not clips:
+                    names = ", ".join(tables[s].about.source for s in there)
+                    raise FusionError(f"fusion: no training row of fold {k} has all of {names}")
+                y = np.array([number[label] for label in protocol.labels.loc[clips]])
+                fitted.fit(rows.posteriors[usable][:, there], y, protocol.subjects.loc[clips].tolist())
+            fused[at] = fitted.predict_proba(test[k].posteriors[at][:, there])
+        out.append(FusedFold(plain[k].clip_ids, fused, plain[k].posteriors, plain[k].dropped))
     return out
+
+
+def available(tables: Sequence[PosteriorTable]) -> list[Stacking]:
+    """Return the grades that the rows of these sources allow."""
+    folds = range(len(tables[0].about.test_subjects))
+
+    def has(split: Split) -> bool:
+        return all(table.part(split, k)[0] for table in tables for k in folds)
+
+    allowed = {"nested": has("oof"), "cross-fitted": len(folds) > 1, "in-sample": has("train")}
+    return [grade for grade in get_args(Stacking) if allowed[grade]]
+
+
+def _patterns(posteriors: NDArray[np.float64]) -> Iterator[tuple[list[int], NDArray[np.int64]]]:
+    """Yield the sets of sources that clips have, each with the clips that have just these."""
+    there = ~np.isnan(posteriors[:, :, 0])
+    kinds, which = np.unique(there, axis=0, return_inverse=True)
+    for i, kind in enumerate(kinds):
+        yield np.flatnonzero(kind).tolist(), np.flatnonzero(which.reshape(-1) == i)
 
 
 def _training_rows(
@@ -90,9 +115,9 @@ def _training_rows(
     stacking: Stacking,
     fold: int,
     test: Sequence[Joined],
-    subjects: pd.Series,
-    classes: Sequence[str],
-    missing: str,
+    protocol: Protocol,
+    missing: Missing,
+    raw: bool,
 ) -> Joined:
     if stacking == "cross-fitted":
         others = [t for i, t in enumerate(test) if i != fold]
@@ -106,24 +131,24 @@ def _training_rows(
     split: Split = "oof" if stacking == "nested" else "train"
     for table in tables:
         if split == "oof":
-            _refuse_seen(table, split, fold, subjects)
+            _refuse_seen(table, split, fold, protocol)
         if not table.part(split, fold)[0]:
             raise FusionError(
                 f"fusion: source {table.about.source!r} has no {split} rows for fold {fold}, which "
                 f"{stacking} stacking learns from. Write `fusion: {{stacking: cross-fitted}}`, or a method "
                 "that learns nothing, like product"
             )
-    return _join(tables, split, fold, classes, missing)
+    return _join(tables, split, fold, protocol, missing, raw)
 
 
 def _join(
-    tables: Sequence[PosteriorTable], split: Split, fold: int, classes: Sequence[str], missing: str
+    tables: Sequence[PosteriorTable], split: Split, fold: int, protocol: Protocol, missing: Missing, raw: bool
 ) -> Joined:
     sources = []
     for table in tables:
-        clips, posteriors = table.part(split, fold)
+        clips, posteriors = table.part(split, fold, raw=raw)
         sources.append(Source(table.about.source, clips, table.about.classes, posteriors))
-    return join(sources, classes, "drop" if missing == "drop" else "error")
+    return join(sources, protocol.classes, missing)
 
 
 def _same_folds(tables: Sequence[PosteriorTable]) -> None:
@@ -138,7 +163,7 @@ def _same_folds(tables: Sequence[PosteriorTable]) -> None:
             )
 
 
-def _refuse_seen(table: PosteriorTable, split: Split, fold: int, subjects: pd.Series) -> None:
+def _refuse_seen(table: PosteriorTable, split: Split, fold: int, protocol: Protocol) -> None:
     """Refuse rows of subjects that their own model had seen."""
     seen = {m.inner_fold: set(m.seen_subjects) for m in table.about.models if m.outer_fold == fold}
     for clip_id, inner in table.seen_by(split, fold).itertuples(index=False):
@@ -148,7 +173,7 @@ def _refuse_seen(table: PosteriorTable, split: Split, fold: int, subjects: pd.Se
                 f"posteriors of {table.about.source!r}: nothing is known about the model of fold {fold}, "
                 f"inner fold {inner}; without its training subjects they cannot be fused honestly"
             )
-        subject = subjects.get(clip_id)
+        subject = protocol.subjects.get(clip_id)
         if subject is None:
             raise FusionError(
                 f"fusion: source {table.about.source!r} has clip {clip_id!r}, unknown to the manifest"

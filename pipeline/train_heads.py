@@ -23,6 +23,7 @@ from pipeline.experiment import Workspace, load
 from pipeline.options import ConfigError
 from pipeline.processes import worker_pool
 from pipeline.progress import Meter
+from pipeline.protocol import Protocol
 from pipeline.scoring import score
 from pipeline.training import (
     FoldJob,
@@ -31,7 +32,6 @@ from pipeline.training import (
     fold_jobs,
     is_done,
     load_data,
-    protocol_sha256,
     refuse_empty_folds,
     refuse_leaks,
     train_fold,
@@ -81,11 +81,10 @@ def _finish(
     classes: Sequence[str],
 ) -> None:
     """Write a head's posterior table and say how well it does."""
-    labels = manifest.labels(workspace.experiment.label, classes)
-    protocol = protocol_sha256(manifest, labels, folds)
-    table = assemble(workspace, head, data, jobs, folds, classes, protocol)
+    protocol = Protocol.from_manifest(manifest, workspace.experiment.label, classes, folds)
+    table = assemble(workspace, head, data, jobs, protocol)
     posteriors.write(workspace.folder / "posteriors" / f"{head}.parquet", table)
-    scores = score([table.part("test", f.index) for f in folds], labels, classes)
+    scores = score([table.part("test", f.index) for f in folds], protocol)
     marks = [
         m
         for m, on in (("transductive", table.about.transductive), ("UNTRAINED", table.about.untrained))

@@ -17,6 +17,7 @@ from pipeline.experiment import Workspace
 from pipeline.features import FeatureIndex, load_features, read_index
 from pipeline.files import canonical_json, publish, publish_json, read_json
 from pipeline.posteriors import NO_INNER, About, ModelNote, PosteriorTable, rows_of, to_parquet
+from pipeline.protocol import Protocol
 
 
 class LeakError(AffectstackError):
@@ -141,13 +142,6 @@ def fold_jobs(
     return jobs
 
 
-def protocol_sha256(manifest: Manifest, labels: pd.Series, folds: Folds) -> str:
-    """Return the fingerprint of who is what and who is tested when: clips, labels, subjects and folds."""
-    rows = sorted(zip(labels.index, labels, manifest.subjects().loc[labels.index], strict=True))
-    parts = [[sorted(f.test), [sorted(p) for p in f.inner]] for f in folds]
-    return hashlib.sha256(canonical_json([rows, parts]).encode()).hexdigest()
-
-
 def is_done(job: FoldJob) -> bool:
     """Tell whether a job's result is there and was made from the same inputs."""
     note = read_json(job.folder / "fold.json")
@@ -191,9 +185,7 @@ def assemble(
     head: str,
     data: HeadData,
     jobs: Sequence[FoldJob],
-    folds: Folds,
-    classes: Sequence[str],
-    protocol: str,
+    protocol: Protocol,
 ) -> PosteriorTable:
     """Join the finished folds of a head into its posterior table."""
     rows, models = [], []
@@ -203,13 +195,13 @@ def assemble(
         models += [ModelNote(**m) for m in note["models"]]
     about = About(
         source=head,
-        label=workspace.experiment.label,
-        classes=list(classes),
+        label=protocol.label,
+        classes=list(protocol.classes),
         head=workspace.head_identity(head),
         features={"name": data.index.name, "identity": data.index.identity},
-        folds=folds.name,
-        protocol_sha256=protocol,
-        test_subjects=[sorted(f.test) for f in folds],
+        folds=protocol.folds.name,
+        protocol_sha256=protocol.sha256,
+        test_subjects=[sorted(f.test) for f in protocol.folds],
         models=models,
         transductive=workspace.experiment.heads[head].speaker_norm,
         untrained=data.index.untrained,

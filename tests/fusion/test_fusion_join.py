@@ -93,7 +93,7 @@ def test_a_missing_clip_is_an_error_that_names_it(
     with pytest.raises(FusionError) as caught:
         join(sources, classes)
     assert f"'face' lacks 1 ({lost})" in str(caught.value)
-    assert "missing: drop" in str(caught.value)
+    assert "--missing drop" in str(caught.value)
 
 
 def test_alphabetical_logits_come_out_in_ravdess_order() -> None:

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from fusion import FUSERS, Fuser
+from fusion import FUSERS, Fuser, FusionError
 from fusion.contract import log_posteriors
-from fusion.rules import Mean, Product
+from fusion.rules import Max, Mean, Product, Vote, Weighted
 
 
 def posteriors(seed: int = 0, n: int = 60, sources: int = 2, classes: int = 3) -> NDArray[np.float64]:
@@ -31,7 +31,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def test_the_fusers_of_the_design_are_registered() -> None:
-    assert {"mean", "product", "logpool", "logistic"} <= set(FUSERS)
+    assert {"mean", "product", "max", "vote", "weighted"} <= set(FUSERS)
+    assert {"logpool", "logistic", "svc", "mlp", "mmer"} <= set(FUSERS)
 
 
 @pytest.mark.parametrize("sources", [1, 2, 5])
@@ -69,7 +70,9 @@ def test_fitting_twice_gives_the_same(name: str) -> None:
 def test_the_order_of_training_rows_does_not_matter(name: str) -> None:
     P, y = posteriors(), labels()
     order = np.random.default_rng(1).permutation(len(P))
-    one, other = FUSERS[name]().fit(P, y), FUSERS[name]().fit(P[order], y[order])
+    groups = np.array([f"s{i // 6}" for i in range(len(P))])
+    one = FUSERS[name]().fit(P, y, groups.tolist())
+    other = FUSERS[name]().fit(P[order], y[order], groups[order].tolist())
     np.testing.assert_allclose(one.predict_proba(P), other.predict_proba(P), atol=1e-3)
 
 
@@ -115,6 +118,31 @@ def test_mean_by_hand() -> None:
     np.testing.assert_allclose(Mean().predict_proba(P_BY_HAND), [[0.3, 0.45, 0.25]])
 
 
+def test_max_by_hand() -> None:
+    np.testing.assert_allclose(Max().predict_proba(P_BY_HAND), np.array([[0.5, 0.6, 0.3]]) / 1.4)
+
+
+def test_vote_by_hand() -> None:
+    """Two against one, however sure the one is; between equals the mean posterior decides."""
+    two_against_one = np.array([[[0.98, 0.02], [0.4, 0.6], [0.4, 0.6]]])
+    assert Vote().predict_proba(two_against_one).argmax(axis=1) == [1]
+    assert Vote().predict_proba(P_BY_HAND).argmax(axis=1) == [1]
+    np.testing.assert_allclose(Vote().predict_proba(P_BY_HAND), [[1.15 / 2.5, 1.225 / 2.5, 0.125 / 2.5]])
+
+
+def test_weighted_by_hand() -> None:
+    np.testing.assert_allclose(Weighted([3, 1]).predict_proba(P_BY_HAND), [[0.4, 0.375, 0.225]])
+    np.testing.assert_array_equal(Weighted([3, 1]).of([1]).predict_proba(P_BY_HAND[:, 1:]), P_BY_HAND[:, 1])
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [0.0, 0.0]])
+def test_weights_that_make_no_mean_are_refused(weights: list[float]) -> None:
+    with pytest.raises(FusionError, match="for 2 sources; expected one per source"):
+        Weighted(weights).predict_proba(P_BY_HAND)
+    with pytest.raises(FusionError, match="weights; expected one for each"):
+        Weighted([1.0]).of([0, 1])
+
+
 def test_product_by_hand() -> None:
     expected = np.array([[0.05, 0.18, 0.06]]) / 0.29
     np.testing.assert_allclose(Product().predict_proba(P_BY_HAND), expected)
@@ -128,14 +156,14 @@ def test_product_is_the_normalised_product(seed: int, sources: int, classes: int
     np.testing.assert_allclose(Product().predict_proba(P), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("rule", [Mean, Product])
+@pytest.mark.parametrize("rule", [Mean, Product, Max])
 def test_one_source_alone_stays_as_it_is(rule: type[Fuser]) -> None:
     P = posteriors(sources=1).clip(1e-4)
     P /= P.sum(axis=2, keepdims=True)
     np.testing.assert_allclose(rule().predict_proba(P), P[:, 0], atol=1e-9)
 
 
-@pytest.mark.parametrize("rule", [Mean, Product])
+@pytest.mark.parametrize("rule", [Mean, Product, Max])
 def test_the_order_of_sources_does_not_matter(rule: type[Fuser]) -> None:
     P = posteriors(sources=4)
     np.testing.assert_allclose(rule().predict_proba(P), rule().predict_proba(P[:, ::-1]), atol=1e-12)

@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,11 @@ import pandas as pd
 import pytest
 from lab import CLASSES, Lab
 
+from fusion.rules import Mean
 from pipeline import posteriors
+from pipeline.evaluation import fuse_and_score
+from pipeline.experiment import FusionSpec, load
+from pipeline.protocol import Protocol
 
 
 def metrics(lab: Lab) -> dict[str, Any]:
@@ -70,7 +75,9 @@ def test_latest_points_to_the_newest_of_several_runs(fused: Lab) -> None:
     assert first.is_dir()
 
 
-@pytest.mark.parametrize("method", ["mean", "product", "logpool", "logistic"])
+@pytest.mark.parametrize(
+    "method", ["mean", "product", "max", "vote", "weighted", "logpool", "logistic", "svc", "mlp", "mmer"]
+)
 def test_every_method_runs_from_the_command_line(fused: Lab, method: str) -> None:
     assert fused.run("fuse", "--set", f"fusion.method={method}") == 0, fused.err
     assert metrics(fused)["fusion"]["method"] == method
@@ -82,7 +89,7 @@ def test_in_sample_stacking_is_flagged_and_the_nested_figure_stands_beside_it(fu
     assert fused.run("fuse", "--report", "--set", "fusion.stacking=in-sample") == 0
     found = metrics(fused)
     assert [f for f in found["flags"] if f.startswith("in-sample: ")]
-    assert found["fusion_nested"]["accuracy_mean"] == nested
+    assert found["beside"]["nested"]["accuracy_mean"] == nested
     page = (fused.folder / "reports/latest/report.html").read_text()
     assert '<span class="tag red">in-sample</span>' in page
     assert "the same fusion, nested" in page
@@ -125,7 +132,7 @@ def test_sources_whose_clips_differ_are_refused_with_the_ids(fused: Lab) -> None
     rewrite(fused, "one-log", lambda rows: rows[rows["clip_id"] != "s4-sad-1"])
     assert fused.run("fuse") == 1
     assert "'one-log' lacks 1 (s4-sad-1)" in fused.err
-    assert "missing: drop" in fused.err
+    assert "--missing drop" in fused.err
 
 
 def test_missing_clips_can_be_dropped_and_are_flagged(fused: Lab) -> None:
@@ -248,7 +255,7 @@ def test_posteriors_of_another_protocol_are_refused(
         manifest["subject"] = manifest["subject"].replace("s1", "s0")
     manifest.to_csv(fused.folder / "manifest.csv", index=False)
     assert fused.run("fuse") == 1
-    assert "was trained with other labels, subjects or folds" in fused.err
+    assert "was made with other labels, subjects or folds" in fused.err
 
 
 def test_inner_models_that_had_seen_a_test_subject_are_refused(fused: Lab) -> None:
@@ -263,3 +270,74 @@ def test_inner_models_that_had_seen_a_test_subject_are_refused(fused: Lab) -> No
     rewrite(fused, "one-log", lambda rows: rows, models=models)
     assert fused.run("fuse") == 1
     assert "this is not nested" in fused.err
+
+
+def test_every_grade_that_the_sources_allow_stands_beside(fused: Lab) -> None:
+    found = metrics(fused)
+    assert set(found["beside"]) == {"cross-fitted", "in-sample"}
+    assert "the same, in-sample: accuracy" in fused.out
+    assert fused.run("fuse", "--set", "fusion.stacking=cross-fitted") == 0
+    crossed = metrics(fused)
+    assert set(crossed["beside"]) == {"nested", "in-sample"}
+    assert crossed["beside"]["nested"]["accuracy_folds"] == found["fusion"]["accuracy_folds"]
+    assert fused.run("fuse", "--set", "fusion.method=mean") == 0
+    assert metrics(fused)["beside"] == {}
+
+
+def test_every_pair_is_compared(fused: Lab) -> None:
+    found = metrics(fused)
+    pairs = {(p["first"], p["second"]): p for p in found["pairs"]}
+    assert set(pairs) == {("fused", "one-log"), ("fused", "two-log"), ("one-log", "two-log")}
+    gain = pairs["fused", "one-log"]
+    only = gain["test"]["first_only"] - gain["test"]["second_only"]
+    assert gain["difference"] == pytest.approx(only / 72)
+    assert gain["difference"] == pytest.approx(
+        found["fusion"]["accuracy"] - found["sources"]["one-log"]["accuracy"]
+    )
+    assert gain["interval"][0] <= gain["difference"] <= gain["interval"][1]
+    assert found["all_right"] < min(s["accuracy"] for s in found["sources"].values())
+    assert found["oracle"] > max(s["accuracy"] for s in found["sources"].values())
+
+
+def test_exchanged_labels_fall_to_chance(fused: Lab) -> None:
+    """RELIABILITY 4, case 27; three classes, every subject has as many clips of each."""
+    for method in ("logpool", "product"):
+        assert fused.run("fuse", "--set", f"fusion.method={method}") == 0
+        assert metrics(fused)["permuted_label_control"] == pytest.approx(1 / 3, abs=0.1)
+
+
+class Memory(Mean):
+    """Knows the rows that it was given by heart, and nothing else."""
+
+    trainable = True
+
+    def fit(self, P: Any, y: Any, groups: Any = None) -> Any:
+        self.rows_ = {tuple(p.ravel()): int(label) for p, label in zip(P, y, strict=True)}
+        return self
+
+    def predict_proba(self, P: Any) -> Any:
+        return np.eye(3)[[self.rows_.get(tuple(p.ravel()), 0) for p in P]]
+
+
+def test_the_control_of_exchanged_labels_bites(fused: Lab) -> None:
+    """Where test rows stand among the training rows, even exchanged labels are foretold."""
+    protocol = Protocol.of(load(fused.folder / "experiment.yaml"))
+    honest = [posteriors.read(fused.folder / f"posteriors/{n}-log.parquet") for n in ("one", "two")]
+    leaky = []
+    for table in honest:
+        test = table.rows[table.rows["split"] == "test"]
+        leaky.append(replace(table, rows=pd.concat([test, test.assign(split="train")])))
+    spec = FusionSpec(method="mean", stacking="in-sample")
+    assert fuse_and_score(honest, Memory(), spec, protocol).control < 0.5
+    assert fuse_and_score(leaky, Memory(), spec, protocol).control > 0.9
+
+
+def test_sources_are_calibrated_first_where_that_is_wished(fused: Lab) -> None:
+    plain = metrics(fused)
+    assert fused.run("fuse", "--set", "fusion.method=product", "--set", "fusion.temperature=true") == 0
+    tempered = metrics(fused)
+    assert tempered["fusion"]["temperature"] is True
+    assert set(tempered["beside"]) == {"cross-fitted", "in-sample"}  # it learns now
+    assert tempered["fusion"]["nll"] < plain["fusion"]["nll"] + 0.1
+    assert fused.run("fuse", "--set", "fusion.method=mmer", "--set", "fusion.temperature=true") == 1
+    assert "mmer takes what the models gave as it is" in fused.err

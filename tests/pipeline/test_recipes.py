@@ -11,7 +11,7 @@ from pipeline.options import ConfigError
 def test_every_recipe_is_a_valid_experiment(name: str, tmp_path: Path) -> None:
     settings = [
         f"features.{f}.path=x.csv"
-        for f, s in recipes.read(name)["features"].items()
+        for f, s in recipes.read(name).get("features", {}).items()
         if s["extractor"] == "table"
     ]
     Workspace(parse(override(recipes.read(name), settings), name), tmp_path, tmp_path / "experiment.yaml")

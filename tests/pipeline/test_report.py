@@ -22,7 +22,7 @@ def test_the_report_needs_nothing_besides_itself(lab: Lab) -> None:
     assert not re.search(r"""(src|href)\s*=\s*["'](?!#|data:)""", html)
     assert "<script" not in html
     assert "@import" not in html
-    assert html.count("<svg") == 2
+    assert html.count("<svg") == 3
 
 
 def test_the_report_shows_folds_sources_fusion_confusion_and_the_leak_rule(lab: Lab) -> None:

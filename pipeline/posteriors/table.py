@@ -21,6 +21,7 @@ NO_INNER = -1
 _METADATA = b"affectstack"
 _KEYS = ("clip_id", "outer_fold", "inner_fold", "split")
 _PREFIX = "p:"
+_RAW_PREFIX = "raw:"
 
 
 class PosteriorError(AffectstackError):
@@ -61,6 +62,8 @@ class About:
         transductive: True if features were normalised with the test subjects' other clips.
         untrained: True if the extractor's weights were random.
         missing_clips: Clips of the manifest that have no usable features.
+        imported: The format that the posteriors were imported from; "" for our own heads.
+        selected_on_test: True if the models were chosen, or stopped, by their own test clips.
     """
 
     source: str
@@ -75,6 +78,8 @@ class About:
     transductive: bool
     untrained: bool
     missing_clips: list[str]
+    imported: str = ""
+    selected_on_test: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,17 +87,29 @@ class PosteriorTable:
     """Posteriors of one source.
 
     Attributes:
-        rows: Columns `clip_id`, `outer_fold`, `inner_fold`, `split`, and `p:<class>` in class order.
+        rows: Columns `clip_id`, `outer_fold`, `inner_fold`, `split`, and `p:<class>` in class order;
+            where the model gave logits, also `raw:<class>`.
         about: What is known about them.
     """
 
     rows: pd.DataFrame
     about: About
 
-    def part(self, split: Split, outer_fold: int) -> tuple[list[str], NDArray[np.float64]]:
-        """Return the clips and `[N, K]` posteriors of one split of an outer fold."""
+    def part(
+        self, split: Split, outer_fold: int, *, raw: bool = False
+    ) -> tuple[list[str], NDArray[np.float64]]:
+        """Return the clips and `[N, K]` posteriors of one split of an outer fold.
+
+        Args:
+            split: "test", "oof" or "train".
+            outer_fold: Which.
+            raw: Return what the model itself gave: its logits, if those are known.
+        """
         rows = self.rows[(self.rows["split"] == split) & (self.rows["outer_fold"] == outer_fold)]
-        return rows["clip_id"].tolist(), rows[columns(self.about.classes)].to_numpy(dtype=np.float64)
+        wanted = columns(self.about.classes)
+        if raw and set(raw_columns(self.about.classes)) <= set(rows):
+            wanted = raw_columns(self.about.classes)
+        return rows["clip_id"].tolist(), rows[wanted].to_numpy(dtype=np.float64)
 
     def seen_by(self, split: Split, outer_fold: int) -> pd.DataFrame:
         """Return `clip_id` and `inner_fold` of a part, for asking which model made each row."""
@@ -105,6 +122,11 @@ def columns(classes: Sequence[str]) -> list[str]:
     return [f"{_PREFIX}{c}" for c in classes]
 
 
+def raw_columns(classes: Sequence[str]) -> list[str]:
+    """Return the columns of what a model itself gave."""
+    return [f"{_RAW_PREFIX}{c}" for c in classes]
+
+
 def rows_of(
     clip_ids: Sequence[str],
     posteriors: NDArray[np.float64],
@@ -112,13 +134,17 @@ def rows_of(
     outer_fold: int,
     inner_fold: int,
     split: Split,
+    raw: NDArray[np.float64] | None = None,
 ) -> pd.DataFrame:
-    """Return posteriors as rows of a table."""
+    """Return posteriors, and the logits they come from if there are any, as rows of a table."""
     frame = pd.DataFrame({"clip_id": list(clip_ids)})
     frame["outer_fold"] = np.int32(outer_fold)
     frame["inner_fold"] = np.int32(inner_fold)
     frame["split"] = split
-    return pd.concat([frame, pd.DataFrame(posteriors, columns=columns(classes))], axis=1)
+    parts = [frame, pd.DataFrame(posteriors, columns=columns(classes))]
+    if raw is not None:
+        parts.append(pd.DataFrame(raw, columns=raw_columns(classes)))
+    return pd.concat(parts, axis=1)
 
 
 def to_parquet(rows: pd.DataFrame, about: dict[str, Any]) -> bytes:

@@ -1,0 +1,11 @@
+"""Published figures, derived anew from published files."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pipeline.references import mmer
+from pipeline.references.figure import Figure
+
+REFERENCES: dict[str, Callable[[Path, int], Iterator[Figure | str]]] = {"mmer": mmer.figures}
+
+__all__ = ["REFERENCES", "Figure"]

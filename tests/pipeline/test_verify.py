@@ -1,0 +1,51 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from lab import Lab
+
+from pipeline.references import REFERENCES, Figure
+
+
+@pytest.mark.realdata
+def test_the_published_figures_of_mmer_are_ours_too(real_data: Path) -> None:
+    found = [f for f in REFERENCES["mmer"](real_data / "mmer", 1) if isinstance(f, Figure)]
+    assert [f"{f.name}: {f.ours} {f.reference}" for f in found if not f.passes] == []
+    assert {"wav2vec2 mean", "mlp80 mean", "fusion wav2vec2+mlp80 minmax mean"} <= {f.name for f in found}
+
+
+@pytest.mark.realdata
+def test_a_figure_that_differs_fails_the_command(real_data: Path, lab: Lab, tmp_path: Path) -> None:
+    copy = tmp_path / "mmer"
+    shutil.copytree(real_data / "mmer/avg_MLP80_AUs", copy / "avg_MLP80_AUs")
+    shutil.copy(real_data / "mmer/ravdess_videos.csv", copy)
+    file = copy / "avg_MLP80_AUs/posteriors/test_fold0.csv"
+    lines = file.read_text().splitlines()
+    # The first clip that is right gets the posteriors of a clip of another class.
+    rows = [line.split(";") for line in lines[1:]]
+    right = next(r for r in rows if max(range(8), key=lambda k: float(r[k])) == int(r[8][6:8]) - 1)
+    right[:8] = ["0"] * 8
+    right[7 if int(right[8][6:8]) != 8 else 0] = "1"
+    file.write_text("\n".join([lines[0], *(";".join(r) for r in rows)]) + "\n")
+    assert lab.run("verify", "--against", "mmer", "--data", str(copy)) == 1
+    out = lab.out.splitlines()
+    assert "not checked, since the files are not there: wav2vec2, bilstm" in out[0]
+    assert [line.split() for line in out if line.startswith("mlp80 fold 0")] == [
+        ["mlp80", "fold", "0", "61.0000", "61.3330", "FAIL"]
+    ]
+    assert "figures differ from the reference" in lab.err
+
+
+def test_a_folder_without_the_files_is_refused(lab: Lab, tmp_path: Path) -> None:
+    assert lab.run("verify", "--against", "mmer", "--data", str(tmp_path)) == 1
+    assert "cannot read ravdess_videos.csv" in lab.err
+    (tmp_path / "ravdess_videos.csv").write_text(
+        "\n".join(f"01-01-01-01-01-01-{a:02d}" for a in range(1, 25))
+    )
+    assert lab.run("verify", "--against", "mmer", "--data", str(tmp_path)) == 1
+    assert "no published posteriors of MMER in it" in lab.err
+
+
+def test_a_figure_passes_within_its_tolerance_only() -> None:
+    assert Figure("x", 81.8175, 81.817, 0.001).passes
+    assert not Figure("x", 81.8185, 81.817, 0.001).passes
