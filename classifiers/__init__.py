@@ -1,6 +1,20 @@
 """Arrays in, posteriors out: one head per file."""
 
-from classifiers import bilstm, logistic, mlp, svc  # noqa: F401  # register
+from classifiers import (  # noqa: F401  # register
+    bilstm,
+    centroid,
+    forest,
+    knn,
+    linear_svc,
+    logistic,
+    mlp,
+    nusvc,
+    perceptron,
+    ridge,
+    svc,
+    svc_plain,
+    tree,
+)
 from classifiers.contract import Head, HeadError
 from classifiers.normalise import normalise_by_subject, pool_mean
 from classifiers.registry import HEADS

@@ -14,7 +14,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from classifiers.contract import Head, HeadError, Scale, check_classes, held_out_parts, make_scaler
+from classifiers.contract import Head, HeadError, Labels, Scale, check_classes, held_out_parts, make_scaler
 from classifiers.registry import HEADS
 
 Sequences = Sequence[NDArray[np.float32]]
@@ -109,7 +109,7 @@ class BiLSTMHead(Head):
         self.parts = parts
         self.seed = seed
 
-    def fit(self, X: Sequences, y: Sequence[str], groups: Sequence[str] | None = None) -> Self:
+    def fit(self, X: Sequences, y: Labels, groups: Sequence[str] | None = None) -> Self:
         """Train until the held-out subjects' F1 stops rising."""
         if len(X) != len(y):
             raise HeadError(f"{len(X)} clips and {len(y)} labels; expected one label per clip")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import StratifiedGroupKFold
@@ -16,6 +17,7 @@ from affectstack import AffectstackError
 
 Scale = Literal["none", "minmax", "standard"]
 FloatArray = NDArray[np.floating[Any]]
+Labels = Sequence[str] | pd.Categorical
 
 
 class HeadError(AffectstackError):
@@ -34,12 +36,12 @@ class Head(ClassifierMixin, BaseEstimator):
     classes_: NDArray[Any]
 
     @abstractmethod
-    def fit(self, X: Any, y: Sequence[str], groups: Sequence[str] | None = None) -> Self:
+    def fit(self, X: Any, y: Labels, groups: Sequence[str] | None = None) -> Self:
         """Learn from clips.
 
         Args:
             X: The features, see `sequence`.
-            y: `[N]` class names.
+            y: `[N]` class names; a pandas Categorical also says in which order the classes stand.
             groups: `[N]` subjects. Whatever is chosen on held-out clips (calibration, C, when to stop) is
                 chosen on clips of held-out subjects. None: every clip is its own group.
 
@@ -66,7 +68,13 @@ class Head(ClassifierMixin, BaseEstimator):
 
 
 class StaticHead(Head):
-    """A head on one vector per clip, kept by skops: readable without running code from the file."""
+    """A head on one vector per clip, kept by skops: readable without running code from the file.
+
+    Attributes:
+        trusted: Types in its file that are neither ours nor known to skops as harmless.
+    """
+
+    trusted: ClassVar[tuple[str, ...]] = ()
 
     def save(self, folder: Path) -> None:
         """Write `head.skops`."""
@@ -85,17 +93,21 @@ class StaticHead(Head):
         import skops.io
 
         path = folder / "head.skops"
-        own = [f"{cls.__module__}.{cls.__qualname__}", *_TRUSTED]
+        own = [f"{cls.__module__}.{cls.__qualname__}", *cls.trusted]
         try:
             loaded = skops.io.load(path, trusted=own)
         except Exception as error:
             raise HeadError(f"{path}: not a saved {cls.__name__} ({error})") from error
         if not isinstance(loaded, cls):
             raise HeadError(f"{path}: holds a {type(loaded).__name__}, expected a {cls.__name__}")
+        try:
+            loaded.check_loaded()
+        except (HeadError, AttributeError) as error:
+            raise HeadError(f"{path}: not a saved {cls.__name__} ({error})") from error
         return loaded
 
-
-_TRUSTED = ("sklearn.neural_network._stochastic_optimizers.AdamOptimizer",)
+    def check_loaded(self) -> None:
+        """Refuse what came from a file and would be unsafe to use."""
 
 
 def make_scaler(scale: Scale) -> StandardScaler | MinMaxScaler | None:
@@ -103,13 +115,19 @@ def make_scaler(scale: Scale) -> StandardScaler | MinMaxScaler | None:
     return {"none": None, "minmax": MinMaxScaler(), "standard": StandardScaler()}[scale]
 
 
-def check_classes(y: Sequence[str]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return the classes, sorted, and the index of each clip's class.
+def check_classes(y: Labels) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the classes and the index of each clip's class.
+
+    The classes are sorted by name, or stand in the order of a pandas Categorical: ties between classes go to
+    the first of them, and some results depend on their order as others do on a seed.
 
     Raises:
         HeadError: If there are fewer than two.
     """
     classes, index = np.unique(np.asarray(y, dtype=str), return_inverse=True)
+    if isinstance(y, pd.Categorical):
+        order = np.array([c for c in y.categories.astype(str) if c in set(classes)])
+        index, classes = np.argsort(order)[index], order  # sorted name i stands at place argsort(order)[i]
     if len(classes) < 2:
         raise HeadError(f"the training clips have {len(classes)} class; expected at least 2")
     return classes, index

@@ -2,12 +2,12 @@
 
 import warnings
 from collections.abc import Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from classifiers.contract import FloatArray, Scale
+from classifiers.contract import FloatArray, Labels, Scale
 from classifiers.registry import HEADS
 from classifiers.scikit import ScikitHead
 
@@ -23,6 +23,8 @@ class MLPHead(ScikitHead):
         max_iter: Most epochs; stopping there is part of the recipe.
         seed: Of the initial weights and the order of clips.
     """
+
+    trusted: ClassVar[tuple[str, ...]] = ("sklearn.neural_network._stochastic_optimizers.AdamOptimizer",)
 
     def __init__(
         self,
@@ -47,7 +49,7 @@ class MLPHead(ScikitHead):
             random_state=self.seed,
         )
 
-    def fit(self, X: FloatArray, y: Sequence[str], groups: Sequence[str] | None = None) -> Self:
+    def fit(self, X: FloatArray, y: Labels, groups: Sequence[str] | None = None) -> Self:
         """Fit; reaching `max_iter` is expected and says nothing."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -12,6 +12,7 @@ from sklearn.svm import SVC
 from classifiers.contract import (
     FloatArray,
     HeadError,
+    Labels,
     Scale,
     StaticHead,
     check_classes,
@@ -58,7 +59,7 @@ class SVCHead(StaticHead):
         self.parts = parts
         self.seed = seed
 
-    def fit(self, X: FloatArray, y: Sequence[str], groups: Sequence[str] | None = None) -> Self:
+    def fit(self, X: FloatArray, y: Labels, groups: Sequence[str] | None = None) -> Self:
         """Choose C and gamma, calibrate, and train on all clips given."""
         for option in ("C", "gamma"):
             if not _several(getattr(self, option)):
@@ -80,7 +81,7 @@ class SVCHead(StaticHead):
             if loss < best:
                 best, self.C_, self.gamma_, self.sigmoids_ = loss, cost, gamma, sigmoids
         kernel = np.exp(-self.gamma_ * distances)
-        self.machine_ = SVC(C=self.C_, kernel="precomputed", decision_function_shape="ovo").fit(kernel, index)
+        self.machine_ = _machine(self.C_).fit(kernel, index)
         self.support_vectors_ = data[self.machine_.support_].astype(np.float32)
         self.trained_on_clips_ = len(data)
         return self
@@ -111,10 +112,15 @@ class SVCHead(StaticHead):
     ) -> NDArray[np.float64]:
         decisions = np.zeros((len(index), len(pairs(len(self.classes_)))))
         for fit, held in splits:
-            machine = SVC(C=cost, kernel="precomputed", decision_function_shape="ovo")
+            machine = _machine(cost)
             machine.fit(kernel[np.ix_(fit, fit)], index[fit])
             decisions[held] = _decisions(machine, kernel[np.ix_(held, fit)])
         return decisions
+
+
+def _machine(cost: float) -> SVC:
+    # A seed that changes nothing: without one, a number of the global generator would be used up.
+    return SVC(C=cost, kernel="precomputed", decision_function_shape="ovo", random_state=0)
 
 
 def _several(value: Any) -> list[Any]:

@@ -41,5 +41,5 @@ class SVCStacking(Stacker):
         ]
         if not splits:
             raise FusionError("fusion: svc cannot calibrate: a class occurs with too few training subjects")
-        machine = make_pipeline(StandardScaler(), SVC(C=self.C, gamma=self.gamma / columns))
+        machine = make_pipeline(StandardScaler(), SVC(C=self.C, gamma=self.gamma / columns, random_state=0))
         return CalibratedClassifierCV(machine, cv=splits, ensemble=False)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -52,6 +53,25 @@ class HeadSpec(_Section):
         return dict(self.model_extra or {})
 
 
+class SweepSpec(_Section):
+    """A grid of heads: like a head, with lists of values to try in place of values."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    features: str | tuple[str, ...]
+    head: str
+
+    def settings(self) -> dict[str, HeadSpec]:
+        """Return every combination by a name that says what is special about it."""
+        document = self.model_dump()
+        axes = {k: v if isinstance(v, list | tuple) else [v] for k, v in document.items()}
+        found = {}
+        for values in product(*axes.values()):
+            chosen = dict(zip(axes, values, strict=True))
+            special = [f"{k}={_plain(v)}" for k, v in chosen.items() if len(axes[k]) > 1]
+            found[" ".join([self.head, *special])] = HeadSpec.model_validate(chosen)
+        return found
+
+
 class FusionSpec(_Section):
     """How the sources' posteriors are combined.
 
@@ -87,6 +107,7 @@ class Experiment(_Section):
         inner_folds: Inner folds inside every training part.
         seed: Of heads that do not set their own.
         note: A sentence that the report shows at its top.
+        sweep: Grids of heads that `train_heads --sweep` tries.
         imported: Posterior tables that `python -m pipeline.posteriors import` brings in; sources like heads.
     """
 
@@ -100,6 +121,7 @@ class Experiment(_Section):
     note: str = ""
     features: dict[str, FeatureSpec] = Field(default_factory=dict)
     heads: dict[str, HeadSpec] = Field(default_factory=dict)
+    sweep: tuple[SweepSpec, ...] = ()
     imported: tuple[str, ...] = ()
     fusion: FusionSpec = Field(default_factory=FusionSpec)
 
@@ -110,6 +132,19 @@ class Experiment(_Section):
             if not re.match(_NAME, name):
                 raise ValueError(f"name {name!r}: expected letters, digits, '.', '_', '@', '-'")
         return value
+
+    def settings(self) -> dict[str, HeadSpec]:
+        """Return every setting of the sweep by name.
+
+        Names that two grids share are told apart by the number of the grid.
+        """
+        found: dict[str, HeadSpec] = {}
+        for number, entry in enumerate(self.sweep):
+            for name, spec in entry.settings().items():
+                if name in found:
+                    name = f"{name} (grid {number + 1})"
+                found[name] = spec
+        return found
 
 
 class Workspace:
@@ -165,6 +200,13 @@ class Workspace:
         defaults = {"seed": self.experiment.seed}
         return build(HEADS, spec.head, spec.options(), f"heads.{name}", self.folder, defaults)
 
+    def with_heads(self, heads: Mapping[str, HeadSpec]) -> "Workspace":
+        """Return the same with other heads, which may have any names."""
+        experiment = self.experiment.model_copy(
+            update={"heads": dict(heads), "sweep": (), "fusion": FusionSpec()}
+        )
+        return Workspace(experiment, self.folder, self.file)
+
     def head_identity(self, name: str) -> dict[str, Any]:
         """Return everything that the experiment says about a head, defaults included, as JSON."""
         spec = self.experiment.heads[name]
@@ -192,6 +234,8 @@ class Workspace:
         experiment = self.experiment
         for name in experiment.features:
             self.extractor(name)
+        if experiment.sweep:
+            self.with_heads(experiment.settings())
         for name, head in experiment.heads.items():
             if head.features not in experiment.features:
                 raise ConfigError(
@@ -305,6 +349,11 @@ def _parents(document: dict[str, Any], keys: Sequence[str], setting: str) -> Ite
         if not isinstance(document[match], dict):
             raise ConfigError(f"--set {setting}: {match!r} is a value, it has no keys below it")
         yield from _parents(document[match], rest, setting)
+
+
+def _plain(value: Any) -> str:
+    """Return a value as a name shows it: without spaces and brackets."""
+    return re.sub(r"[\[\]()' ]", "", str(list(value) if isinstance(value, tuple) else value))
 
 
 def _known_keys(location: Sequence[str]) -> list[str]:

@@ -78,7 +78,7 @@ def init(
         f"{len(reading.classes)} classes, {len(folds)} folds ({folds.name})"
     )
     say(f"wrote {relative_to_cwd(out / 'manifest.csv')}, {relative_to_cwd(out / experiment)}")
-    say(f"next: {_next(out, experiment)}")
+    say(f"next: {_next(out, experiment, document)}")
     return EXIT_OK
 
 
@@ -130,10 +130,13 @@ def _publish_text(path: Path, text: str, *, force: bool) -> None:
     publish(path, text.encode())
 
 
-def _next(out: Path, experiment: str) -> str:
+def _next(out: Path, experiment: str, document: Mapping[str, Any]) -> str:
     folder = relative_to_cwd(out)
     change = "" if folder == "." else f"cd {folder} && "
-    return change + stage("extract all", Path(experiment))
+    if document.get("features"):
+        return change + stage("extract all", Path(experiment))
+    name = next(iter(document.get("imported", ())), "NAME")
+    return change + stage(f"posteriors import PATH --format FORMAT --name {name}", Path(experiment))
 
 
 if __name__ == "__main__":

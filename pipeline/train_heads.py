@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
+from typing import Annotated
 
 import typer
 
@@ -25,6 +26,7 @@ from pipeline.processes import worker_pool
 from pipeline.progress import Meter
 from pipeline.protocol import Protocol
 from pipeline.scoring import score
+from pipeline.sweep import Sweep, write_table
 from pipeline.training import (
     FoldJob,
     HeadData,
@@ -44,10 +46,15 @@ app = typer.Typer(add_completion=False)
 def train_heads(
     experiment: ExperimentOption = DEFAULT_EXPERIMENT,
     workers: WorkersOption = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Try the grid under `sweep:` on the outer folds instead.")
+    ] = False,
     overrides: SetOption = None,
 ) -> int:
     """Train the experiment's heads per outer and inner fold; finished folds are not trained again."""
     workspace = load(experiment, overrides or ())
+    if sweep:
+        return _sweep(workspace, workers_or_cores(workers))
     if not workspace.experiment.heads:
         raise ConfigError(f"{workspace.file.name} has no heads; add some under `heads:`")
     manifest = workspace.manifest()
@@ -68,6 +75,35 @@ def train_heads(
         _finish(workspace, manifest, head, data[head], jobs[head], folds, classes)
     say(f"wrote {relative_to_cwd(workspace.folder / 'posteriors')}, trained in {meter.seconds:.1f} s")
     say(f"next: {stage('fuse --report', experiment)}")
+    return EXIT_OK
+
+
+def _sweep(workspace: Workspace, workers: int) -> int:
+    """Try every setting and write the table."""
+    if not workspace.experiment.sweep:
+        raise ConfigError(f"{workspace.file.name} has no grid to try; add one under `sweep:`")
+    tried = Sweep(workspace)
+    todo = tried.todo()
+    count = sum(len(own) for own in tried.jobs.values())
+    say(
+        f"{len(tried.jobs)} settings on {len(tried.protocol.folds)} folds ({tried.protocol.folds.name}); "
+        f"{count - len(todo)} of {count} are there"
+    )
+    with Meter("  trying", len(todo), "folds") as meter:
+        for _ in tried.run(todo, workers):
+            meter.add(1)
+    rows = tried.table()
+    width = max(len(row.name) for row in rows)
+    for row in rows:
+        low, high = row.interval
+        say(
+            f"  {row.name:<{width}}  {100 * row.accuracy_mean:6.2f} ± {100 * row.binomial:.2f}  "
+            f"[{100 * low:.1f}, {100 * high:.1f}]"
+        )
+    path = workspace.folder / "sweep" / f"{workspace.file.stem}.csv"
+    write_table(path, rows)
+    say("accuracy in %, ± binomial, [over subjects]; the best of many test figures is optimistic")
+    say(f"wrote {relative_to_cwd(path)}, tried in {meter.seconds:.1f} s")
     return EXIT_OK
 
 

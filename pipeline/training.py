@@ -31,7 +31,7 @@ class HeadData:
     Attributes:
         clip_ids: `[N]`, the clips with usable features.
         inputs: N arrays, `[D]` for static heads, `[T_i, D]` for sequence heads.
-        labels: `[N]` class names.
+        labels: `[N]` class names; they know the order of the classes.
         subjects: `[N]`.
         missing: Clips of the manifest without usable features.
         index: The feature.
@@ -39,7 +39,7 @@ class HeadData:
 
     clip_ids: list[str]
     inputs: list[NDArray[np.float32]]
-    labels: NDArray[Any]
+    labels: pd.Categorical
     subjects: NDArray[Any]
     missing: list[str]
     index: FeatureIndex
@@ -84,7 +84,8 @@ def load_data(workspace: Workspace, manifest: Manifest, head: str) -> HeadData:
     if spec.speaker_norm:
         inputs = normalise_by_subject(inputs, owners.tolist())
     missing = sorted(set(labels.index) - set(clips))
-    return HeadData(clips, inputs, labels.loc[clips].to_numpy(), owners, missing, index)
+    named = pd.Categorical(labels.loc[clips], categories=workspace.classes(manifest))
+    return HeadData(clips, inputs, named, owners, missing, index)
 
 
 def refuse_leaks(index: FeatureIndex, folds: Folds, head: str) -> None:
@@ -214,23 +215,33 @@ def _rows_path(job: FoldJob) -> Path:
     return job.folder / "posteriors.parquet"
 
 
-def _inputs(head: Head, data: HeadData, rows: NDArray[np.bool_]) -> Any:
+def inputs_of(head: Head, data: HeadData, rows: NDArray[np.bool_]) -> Any:
+    """Return the chosen clips as a head wants them."""
     chosen = [data.inputs[i] for i in np.flatnonzero(rows)]
     return chosen if head.sequence else np.stack(chosen)
+
+
+def fit_head(workspace: Workspace, job: FoldJob, data: HeadData, rows: NDArray[np.bool_]) -> Head:
+    """Return a job's head, trained on the chosen clips.
+
+    Raises:
+        AffectstackError: If it cannot be trained on them.
+    """
+    if not rows.any():
+        raise AffectstackError(f"head {job.head!r}: fold {job.fold.index} has no training clips")
+    head = workspace.head(job.head)
+    try:
+        head.fit(inputs_of(head, data, rows), data.labels[rows], data.subjects[rows].tolist())
+    except AffectstackError as error:
+        raise type(error)(f"head {job.head!r}, fold {job.fold.index}: {error}") from error
+    return head
 
 
 def _fit(
     workspace: Workspace, job: FoldJob, data: HeadData, rows: NDArray[np.bool_], inner: int
 ) -> tuple[Head, ModelNote]:
-    subjects = data.subjects[rows]
-    if not rows.any():
-        raise AffectstackError(f"head {job.head!r}: fold {job.fold.index} has no training clips")
-    head = workspace.head(job.head)
-    try:
-        head.fit(_inputs(head, data, rows), data.labels[rows].tolist(), subjects.tolist())
-    except AffectstackError as error:
-        raise type(error)(f"head {job.head!r}, fold {job.fold.index}: {error}") from error
-    seen = sorted({*subjects.tolist(), *data.index.seen_subjects})
+    head = fit_head(workspace, job, data, rows)
+    seen = sorted({*data.subjects[rows].tolist(), *data.index.seen_subjects})
     return head, ModelNote(job.fold.index, inner, seen, list(getattr(head, "held_out_", [])))
 
 
@@ -248,5 +259,5 @@ def _predict(
     posteriors = np.zeros((len(clip_ids), len(classes)))
     if clip_ids:
         known = [list(classes).index(c) for c in head.classes_]
-        posteriors[:, known] = head.predict_proba(_inputs(head, data, rows))
+        posteriors[:, known] = head.predict_proba(inputs_of(head, data, rows))
     return rows_of(clip_ids, posteriors, classes, outer, inner, split)

@@ -1,16 +1,21 @@
 """The heads that are one scikit-learn estimator behind a scaler."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, Perceptron, RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.svm import SVC, LinearSVC, NuSVC
+from sklearn.tree import DecisionTreeClassifier
 
-from classifiers import HEADS
+from classifiers import HEADS, HeadError
 from classifiers.logistic import LogisticHead
 from classifiers.mlp import MLPHead
 
@@ -103,3 +108,68 @@ def test_the_seed_moves_the_perceptron_but_not_the_regression() -> None:
     logistic = [LogisticHead(seed=s).fit(X, y).predict_proba(X) for s in (0, 1)]
     assert np.abs(mlp[0] - mlp[1]).max() > 1e-3
     np.testing.assert_array_equal(logistic[0], logistic[1])
+
+
+PAPER = {
+    "svc-plain": ({"C": 3}, SVC(C=3)),
+    "ridge": ({"alpha": 2}, RidgeClassifier(alpha=2)),
+    "perceptron": ({"seed": 3}, Perceptron(random_state=3)),
+    "nusvc": ({"nu": 0.2}, NuSVC(nu=0.2)),
+    "linear-svc": ({"C": 0.5}, LinearSVC(C=0.5, max_iter=10000, random_state=0)),
+    "knn": ({"k": 7}, KNeighborsClassifier(7)),
+    "centroid": ({}, NearestCentroid()),
+    "tree": ({"min_samples_split": 9}, DecisionTreeClassifier(min_samples_split=9, random_state=0)),
+    "forest": ({"trees": 20}, RandomForestClassifier(20, random_state=0)),
+}
+
+
+@pytest.mark.parametrize("classes", ["ab", "abcd"])
+@pytest.mark.parametrize("name", PAPER)
+def test_the_heads_of_the_paper_decide_as_scikit_learn_does(name: str, classes: str) -> None:
+    options, plain = PAPER[name]
+    X, y = problem(classes=classes, n=200)
+    new, _ = problem(1, classes, 200)
+    ours = HEADS[name](scale="standard", **options).fit(X, y)  # type: ignore[call-arg]
+    theirs = make_pipeline(StandardScaler(), plain).fit(X, y)
+    np.testing.assert_array_equal(ours.predict(new), theirs.predict(new))
+    likeliest = ours.classes_[ours.predict_proba(new).argmax(axis=1)]
+    assert np.mean(likeliest == ours.predict(new)) > 0.97  # ties between votes apart
+
+
+def test_posteriors_of_centroids_are_those_of_round_gaussians() -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat(["a", "b"], 5000)
+    X = rng.normal(size=(10000, 2)) * 2 + np.where(y == "a", 0, 3)[:, None]
+    p = HEADS["centroid"](scale="none").fit(X, y).predict_proba(np.array([[1.5, 1.5], [0.5, 1.5]]))  # type: ignore[call-arg]
+    # log odds of b: (|x|^2 - |x - 3|^2) / (2 * 4)
+    np.testing.assert_allclose(p[:, 1], [0.5, 1 / (1 + np.exp(0.75))], atol=0.03)
+
+
+def test_what_scikit_learn_refuses_is_said_in_one_line() -> None:
+    X, y = problem(classes="ab")
+    y[:] = "a"
+    y[:5] = "b"
+    with pytest.raises(HeadError, match=r"scikit-learn refuses: .*nu"):
+        HEADS["nusvc"](nu=0.9).fit(X, y)  # type: ignore[call-arg]
+    with pytest.raises(HeadError, match="NaN or infinite"):
+        HEADS["tree"]().fit(X * np.nan, y)
+
+
+@pytest.mark.parametrize("name", ["tree", "forest"])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("left_child", 10**6), ("right_child", 0), ("left_child", -7), ("feature", 99), ("feature", -1)],
+)
+def test_trees_whose_nodes_point_elsewhere_are_refused(
+    name: str, field: str, value: int, tmp_path: Path
+) -> None:
+    """Such nodes would make scikit-learn read stray memory, or walk for ever."""
+    X, y = problem()
+    head = HEADS[name]().fit(X, y)
+    tree = getattr(head.estimator_, "estimators_", [head.estimator_])[0].tree_  # type: ignore[attr-defined]
+    state = tree.__getstate__()
+    state["nodes"][field][0] = value
+    tree.__setstate__(state)
+    head.save(tmp_path)
+    with pytest.raises(HeadError, match=r"head\.skops: not a saved"):
+        HEADS[name].load(tmp_path)
