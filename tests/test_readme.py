@@ -50,10 +50,12 @@ def test_the_two_commands_come_first() -> None:
 
 
 def test_the_example_experiment_is_valid(tmp_path: Path) -> None:
-    (block,) = [b for kind, b in BLOCKS if kind == "yaml"]
+    block, grid = [b for kind, b in BLOCKS if kind == "yaml"]
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights/SLOWFAST_8x8_R50.pyth").touch()
-    Workspace(parse(yaml.safe_load(block), "README"), tmp_path, tmp_path / "experiment.yaml")
+    document = {**yaml.safe_load(block), **yaml.safe_load(grid)}
+    workspace = Workspace(parse(document, "README"), tmp_path, tmp_path / "experiment.yaml")
+    assert len(workspace.experiment.settings()) == 3 * 2 + 2
 
 
 @pytest.mark.parametrize("name", [*EXTRACTORS, *HEADS, *FUSERS])
