@@ -8,6 +8,7 @@ from classifiers import (  # noqa: F401  # register
     linear_svc,
     logistic,
     mlp,
+    mlp_batched,
     nusvc,
     perceptron,
     ridge,

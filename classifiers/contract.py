@@ -17,7 +17,7 @@ from affectstack import AffectstackError
 
 Scale = Literal["none", "minmax", "standard"]
 FloatArray = NDArray[np.floating[Any]]
-Labels = Sequence[str] | pd.Categorical
+Labels = Sequence[str] | NDArray[Any] | pd.Categorical
 
 
 class HeadError(AffectstackError):
@@ -29,10 +29,12 @@ class Head(ClassifierMixin, BaseEstimator):
 
     Attributes:
         sequence: False: X is `[N, D]`. True: X is a list of N arrays `[T_i, D]`.
+        batched: True if `fit_many` fits several at once, faster than one after the other.
         classes_: The classes in the order of the posterior's columns.
     """
 
     sequence: ClassVar[bool] = False
+    batched: ClassVar[bool] = False
     classes_: NDArray[Any]
 
     @abstractmethod
@@ -48,6 +50,26 @@ class Head(ClassifierMixin, BaseEstimator):
         Raises:
             HeadError: If there are too few classes or subjects.
         """
+
+    @classmethod
+    def fit_many(
+        cls,
+        heads: Sequence[Any],
+        X: Any,
+        y: Labels,
+        rows: Sequence[NDArray[np.int64]],
+        groups: Sequence[str] | None = None,
+    ) -> None:
+        """Fit heads of the same settings, each on its own part of the clips.
+
+        Args:
+            heads: Unfitted.
+            X: The features of all clips, see `sequence`.
+            y: `[N]` class names.
+            rows: The clips that each head learns from.
+            groups: `[N]` subjects.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def predict_proba(self, X: Any) -> NDArray[np.float64]:

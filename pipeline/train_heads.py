@@ -37,6 +37,7 @@ from pipeline.training import (
     refuse_empty_folds,
     refuse_leaks,
     train_fold,
+    train_folds,
 )
 
 app = typer.Typer(add_completion=False)
@@ -140,6 +141,13 @@ def _train(
 ) -> Iterator[None]:
     """Train folds, in processes where that pays."""
     classes = workspace.classes(manifest)
+    batched = [j.head for j in todo if workspace.head(j.head).batched]
+    for head in dict.fromkeys(batched):  # here, where all threads are
+        own = [j for j in todo if j.head == head]
+        train_folds(workspace, own, data[head], classes)
+        for _ in own:
+            yield
+    todo = [j for j in todo if j.head not in batched]
     if workers == 1 or len(todo) <= 1:
         for job in todo:
             train_fold(workspace, job, data[job.head], classes)

@@ -155,24 +155,63 @@ def train_fold(workspace: Workspace, job: FoldJob, data: HeadData, classes: Sequ
     The head of the whole training part predicts the test clips and, for in-sample stacking, its own
     training clips; one head per inner fold predicts that inner fold's clips ("oof").
     """
-    fold = job.fold
-    in_test = np.isin(data.subjects, sorted(fold.test))
-    in_train = np.isin(data.subjects, sorted(fold.train))
-    head, note = _fit(workspace, job, data, in_train, NO_INNER)
-    tables = [
-        _predict(head, data, in_test, classes, fold.index, NO_INNER, "test"),
-        _predict(head, data, in_train, classes, fold.index, NO_INNER, "train"),
-    ]
-    notes = [note]
-    for j, part in enumerate(fold.inner):
+    heads = {inner: fit_head(workspace, job, data, rows) for inner, rows in _parts(job, data).items()}
+    _publish_fold(job, data, heads, classes)
+
+
+def train_folds(
+    workspace: Workspace, jobs: Sequence[FoldJob], data: HeadData, classes: Sequence[str]
+) -> None:
+    """Do the same for several folds of a head that can be trained for all of them at once."""
+    parts = [(job, inner, rows) for job in jobs for inner, rows in _parts(job, data).items()]
+    for job, _, rows in parts:
+        _refuse_nothing(job, rows)
+    heads = [workspace.head(job.head) for job, _, _ in parts]
+    every = np.ones(len(data.clip_ids), dtype=np.bool_)
+    try:
+        type(heads[0]).fit_many(
+            heads,
+            inputs_of(heads[0], data, every),
+            data.labels,
+            [np.flatnonzero(rows) for _, _, rows in parts],
+            data.subjects.tolist(),
+        )
+    except AffectstackError as error:
+        raise type(error)(f"head {jobs[0].head!r}: {error}") from error
+    for job in jobs:
+        own = {inner: head for (of, inner, _), head in zip(parts, heads, strict=True) if of is job}
+        _publish_fold(job, data, own, classes)
+
+
+def _parts(job: FoldJob, data: HeadData) -> dict[int, NDArray[np.bool_]]:
+    """Return the clips that each model of a fold learns from, by inner fold."""
+    in_train = np.isin(data.subjects, sorted(job.fold.train))
+    parts = {NO_INNER: in_train}
+    for j, part in enumerate(job.fold.inner):
         held = np.isin(data.subjects, sorted(part))
         if held.any():
-            inner, note = _fit(workspace, job, data, in_train & ~held, j)
-            tables.append(_predict(inner, data, held, classes, fold.index, j, "oof"))
-            notes.append(note)
+            parts[j] = in_train & ~held
+    return parts
+
+
+def _publish_fold(job: FoldJob, data: HeadData, heads: dict[int, Head], classes: Sequence[str]) -> None:
+    fold, whole = job.fold, heads[NO_INNER]
+    in_test = np.isin(data.subjects, sorted(fold.test))
+    parts = _parts(job, data)
+    tables = [
+        _predict(whole, data, in_test, classes, fold.index, NO_INNER, "test"),
+        _predict(whole, data, parts[NO_INNER], classes, fold.index, NO_INNER, "train"),
+    ]
+    notes = []
+    for inner, head in heads.items():
+        seen = sorted({*data.subjects[parts[inner]].tolist(), *data.index.seen_subjects})
+        notes.append(ModelNote(fold.index, inner, seen, list(getattr(head, "held_out_", []))))
+        if inner != NO_INNER:
+            held = parts[NO_INNER] & ~parts[inner]
+            tables.append(_predict(head, data, held, classes, fold.index, inner, "oof"))
     # Until the new note is there, nothing may pass for finished.
     (job.folder / "fold.json").unlink(missing_ok=True)
-    head.save(job.folder)
+    whole.save(job.folder)
     publish(_rows_path(job), to_parquet(pd.concat(tables, ignore_index=True), {"classes": list(classes)}))
     # The note comes last: a job whose note is there is whole.
     publish_json(
@@ -227,8 +266,7 @@ def fit_head(workspace: Workspace, job: FoldJob, data: HeadData, rows: NDArray[n
     Raises:
         AffectstackError: If it cannot be trained on them.
     """
-    if not rows.any():
-        raise AffectstackError(f"head {job.head!r}: fold {job.fold.index} has no training clips")
+    _refuse_nothing(job, rows)
     head = workspace.head(job.head)
     try:
         head.fit(inputs_of(head, data, rows), data.labels[rows], data.subjects[rows].tolist())
@@ -237,12 +275,9 @@ def fit_head(workspace: Workspace, job: FoldJob, data: HeadData, rows: NDArray[n
     return head
 
 
-def _fit(
-    workspace: Workspace, job: FoldJob, data: HeadData, rows: NDArray[np.bool_], inner: int
-) -> tuple[Head, ModelNote]:
-    head = fit_head(workspace, job, data, rows)
-    seen = sorted({*data.subjects[rows].tolist(), *data.index.seen_subjects})
-    return head, ModelNote(job.fold.index, inner, seen, list(getattr(head, "held_out_", [])))
+def _refuse_nothing(job: FoldJob, rows: NDArray[np.bool_]) -> None:
+    if not rows.any():
+        raise AffectstackError(f"head {job.head!r}: fold {job.fold.index} has no training clips")
 
 
 def _predict(

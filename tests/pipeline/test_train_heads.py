@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import pytest
 from lab import CLASSES, SUBJECTS, Lab
@@ -286,3 +287,24 @@ def test_a_fold_without_test_clips_is_refused_before_training(lab: Lab, change: 
     assert lab.run("train_heads") == 1
     assert "fold 3 has no test clip with features (subjects s3)" in lab.err
     assert not (lab.folder / "models").exists()
+
+
+def test_a_head_that_is_trained_for_all_folds_at_once_gives_the_same_table(
+    lab: Lab, change: Callable[..., None]
+) -> None:
+    """The batched perceptron beside scikit-learn's: same rows and subjects, nearly the same posteriors."""
+    for name, head in (("loop", "mlp"), ("batch", "mlp-batched")):
+        change(f"heads.{name}", {"features": "one", "head": head, "hidden": [6], "max_iter": 20})
+    assert lab.run("extract") == 0
+    assert lab.run("train_heads") == 0, lab.err
+    loop, batch = (posteriors.read(lab.folder / f"posteriors/{n}.parquet") for n in ("loop", "batch"))
+    assert batch.about.models == loop.about.models
+    keys = ["clip_id", "outer_fold", "inner_fold", "split"]
+    pd.testing.assert_frame_equal(batch.rows[keys], loop.rows[keys])
+    columns = posteriors.columns(batch.about.classes)
+    np.testing.assert_allclose(batch.rows[columns], loop.rows[columns], atol=1e-3)
+    (lab.folder / "models/batch/fold1/fold.json").unlink()
+    assert lab.run("train_heads") == 0
+    assert "11 of 12 are there" in lab.out
+    again = posteriors.read(lab.folder / "posteriors/batch.parquet")
+    np.testing.assert_allclose(again.rows[columns], batch.rows[columns], atol=1e-4)
