@@ -1,5 +1,6 @@
 """Speech embeddings by wav2vec 2.0 (Baevski et al. 2020; XLSR-53: Conneau et al. 2020)."""
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -71,7 +72,7 @@ class Wav2Vec2(WindowExtractor):
         self.pool = pool
         self.chunk = chunk
         self.seed = seed
-        self.trained_on = frozenset(trained_on)
+        self._trained_on = frozenset(trained_on)
         self.rows_per_second = 50.0 if pool == "none" else 0.0
         self._model: Wav2Vec2Model | None = None
 
@@ -79,6 +80,32 @@ class Wav2Vec2(WindowExtractor):
     def untrained(self) -> bool:  # type: ignore[override]  # decided by the weights
         """True for random weights."""
         return self._resolved().random
+
+    @property
+    def trained_on(self) -> frozenset[str]:  # type: ignore[override]  # known by the weights as well
+        """The subjects that are named, and those that our own fine-tuning noted beside the weights."""
+        path = self._resolved().path
+        note = None if path is None else path / "affectstack.json"
+        if note is None or not note.is_file():
+            return self._trained_on
+        try:
+            seen = json.loads(note.read_text(encoding="utf-8"))["seen_subjects"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WeightsError(
+                f"{note}: does not say which subjects these weights have seen; fine-tune "
+                "them again, or use others"
+            ) from error
+        return self._trained_on | frozenset(map(str, seen))
+
+    @property
+    def network(self) -> "Wav2Vec2Model":
+        """The network, after `prepare`."""
+        assert self._model is not None  # noqa: S101  # by contract
+        return self._model
+
+    def forget(self) -> None:
+        """Give the network away; `prepare` loads another."""
+        self._model = None
 
     @cached_property
     def config(self) -> "Wav2Vec2Config":

@@ -117,7 +117,8 @@ def evaluate(workspace: Workspace) -> Run:
     tables = [_read_source(workspace, name) for name in _sources(workspace)]
     for table in tables:
         if table.about.protocol_sha256 != protocol.sha256:
-            train = "run: " + stage("train_heads", workspace.file)
+            command = "finetune audio" if table.about.source in experiment.finetune else "train_heads"
+            train = "run: " + stage(command, workspace.file)
             raise PosteriorError(
                 f"{table.about.source!r} was made with other labels, subjects or folds than the manifest and "
                 f"the experiment name now; {'import it again' if table.about.imported else train}"
@@ -222,11 +223,12 @@ def _read_source(workspace: Workspace, name: str) -> PosteriorTable:
                 + stage(f"posteriors import PATH --format FORMAT --name {name}", workspace.file)
             )
         return posteriors.read(path)
-    command = f"run: {stage('train_heads', workspace.file)}"
+    tuned = workspace.experiment.finetune.get(name)
+    command = f"run: {stage(f'finetune {tuned.modality}' if tuned else 'train_heads', workspace.file)}"
     if not path.is_file():
         raise PosteriorError(f"head {name!r} was not trained yet; {command}")
     table = posteriors.read(path)
-    spec = workspace.head_identity(name)
+    spec = workspace.finetune_identity(name) if tuned else workspace.head_identity(name)
     if table.about.head != spec:
         changed = sorted(k for k in {*spec, *table.about.head} if spec.get(k) != table.about.head.get(k))
         what = ", ".join(f"{k}: {table.about.head.get(k)!r} -> {spec.get(k)!r}" for k in changed)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import product
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from affectstack import did_you_mean
 from classifiers import HEADS, Head
 from extractors import EXTRACTORS, Extractor
+from extractors.hardware import has_bf16
 from fusion import FUSERS, Fuser, Missing, Tempered
 from manifests import Folds, Manifest, make_folds
 from pipeline.options import ConfigError, build, problem
@@ -28,11 +30,19 @@ class _Section(BaseModel):
 
 
 class FeatureSpec(_Section):
-    """One feature: which extractor makes it, and the options that define its values."""
+    """One feature: which extractor makes it, and the options that define its values.
+
+    Attributes:
+        modality: What it describes.
+        extractor: Its extractor.
+        finetuned: The name of a fine-tuned encoder whose checkpoints are its weights: one feature per fold,
+            called `name@fold0` and so on, each for the heads of its own fold.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     modality: Modality
     extractor: str
+    finetuned: str | None = None
 
     def options(self) -> dict[str, Any]:
         """Return the extractor's own options."""
@@ -72,6 +82,46 @@ class SweepSpec(_Section):
         return found
 
 
+class FinetuneSpec(_Section):
+    """One encoder that is fine-tuned per fold; see `pipeline.finetuning` for what the settings mean.
+
+    Attributes:
+        modality: What it reads.
+        encoder: Its kind.
+        weights: What it begins with, as the extractor of this name takes it.
+        pool: See `SpeechClassifier`.
+        chunk: Longer clips are cut into pieces of this many seconds.
+        select_on: Which clips choose the weights that are kept: those of held-out training subjects
+            ("inner"), or the test clips, which the reports flag.
+        precision: "auto" is bf16 or fp16 on a GPU and float32 elsewhere.
+    """
+
+    modality: Literal["audio"]
+    encoder: Literal["wav2vec2"] = "wav2vec2"
+    weights: str | None = None
+    pool: Literal["mean", "max", "mean-unmasked"] = "mean"
+    chunk: float = Field(default=30.0, ge=1)
+    select_on: Literal["inner", "test"] = "inner"
+    epochs: int = Field(default=10, ge=1)
+    lr: float = Field(default=1e-4, gt=0)
+    batch: int = Field(default=4, ge=1)
+    accumulate: int = Field(default=2, ge=1)
+    eval_every: int = Field(default=10, ge=1)
+    save_every: int = Field(default=100, ge=1)
+    precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    seed: int = Field(default=2020, ge=0, lt=2**32)
+
+    def resolved_precision(self) -> str:
+        """Return what "auto" means on this machine."""
+        if self.precision != "auto":
+            return self.precision
+        import torch
+
+        if not torch.cuda.is_available():
+            return "no"
+        return "bf16" if has_bf16() else "fp16"
+
+
 class FusionSpec(_Section):
     """How the sources' posteriors are combined.
 
@@ -107,6 +157,7 @@ class Experiment(_Section):
         inner_folds: Inner folds inside every training part.
         seed: Of heads that do not set their own.
         note: A sentence that the report shows at its top.
+        finetune: Encoders that `python -m pipeline.finetune` trains per fold; sources like heads.
         sweep: Grids of heads that `train_heads --sweep` tries.
         imported: Posterior tables that `python -m pipeline.posteriors import` brings in; sources like heads.
     """
@@ -121,11 +172,12 @@ class Experiment(_Section):
     note: str = ""
     features: dict[str, FeatureSpec] = Field(default_factory=dict)
     heads: dict[str, HeadSpec] = Field(default_factory=dict)
+    finetune: dict[str, FinetuneSpec] = Field(default_factory=dict)
     sweep: tuple[SweepSpec, ...] = ()
     imported: tuple[str, ...] = ()
     fusion: FusionSpec = Field(default_factory=FusionSpec)
 
-    @field_validator("features", "heads", "imported")
+    @field_validator("features", "heads", "finetune", "imported")
     @classmethod
     def _plain_names(cls, value: Iterable[str]) -> Iterable[str]:
         for name in value:
@@ -147,6 +199,11 @@ class Experiment(_Section):
         return found
 
 
+def fold_feature(name: str, fold: int) -> str:
+    """Return what a feature of one fold is called."""
+    return f"{name}@fold{fold}"
+
+
 class Workspace:
     """An experiment file together with the folder it works in.
 
@@ -160,12 +217,31 @@ class Workspace:
         self.experiment = experiment
         self.folder = folder
         self.file = file
+        self.scoped = frozenset(n for n, spec in experiment.features.items() if spec.finetuned)
         self._check_references()
 
     @property
     def root(self) -> Path:
         """The corpus root."""
         return (self.folder / self.experiment.root).resolve()
+
+    def with_fold_features(self) -> "Workspace":
+        """Return the same with one feature per fold in place of each that a fine-tuned encoder makes."""
+        if not self.scoped:
+            return self
+        count = len(self.folds(self.manifest()))
+        features: dict[str, FeatureSpec] = {}
+        for name, spec in self.experiment.features.items():
+            if spec.finetuned is None:
+                features[name] = spec
+                continue
+            for fold in range(count):
+                place = f"models/{spec.finetuned}/fold{fold}/encoder"
+                changed = {**spec.model_dump(exclude={"finetuned"}), "weights": place}
+                features[fold_feature(name, fold)] = FeatureSpec.model_validate(changed)
+        workspace = Workspace(self.experiment, self.folder, self.file)
+        workspace.experiment = self.experiment.model_copy(update={"features": features})
+        return workspace
 
     def manifest(self) -> Manifest:
         """Read and validate the manifest."""
@@ -225,15 +301,40 @@ class Workspace:
         return Tempered(fuser) if spec.temperature else fuser
 
     def sources(self) -> list[str]:
-        """Return the heads and imported tables that are fused."""
+        """Return the heads, fine-tuned encoders and imported tables that are fused."""
         named = self.experiment.fusion.sources
-        return [*self.experiment.heads, *self.experiment.imported] if named is None else list(named)
+        return self._known_sources() if named is None else list(named)
+
+    def finetune_weights(self, name: str) -> str | None:
+        """Return the weights that an encoder begins with; a folder of the experiment by its path."""
+        weights = self.experiment.finetune[name].weights
+        return str(self.folder / weights) if weights and (self.folder / weights).exists() else weights
+
+    def finetune_identity(self, name: str) -> dict[str, Any]:
+        """Return everything that the experiment says about a fine-tuned encoder, as JSON."""
+        return {"head": "finetuned", **self.experiment.finetune[name].model_dump(mode="json")}
+
+    def _known_sources(self) -> list[str]:
+        return [*self.experiment.heads, *self.experiment.finetune, *self.experiment.imported]
 
     def _check_references(self) -> None:
         """Find every mistake that needs no data, before anything starts."""
         experiment = self.experiment
-        for name in experiment.features:
-            self.extractor(name)
+        for name, spec in experiment.features.items():
+            if spec.finetuned is None:
+                self.extractor(name)
+                continue
+            tuned = experiment.finetune.get(spec.finetuned)
+            if tuned is None:
+                raise ConfigError(
+                    f"features.{name}.finetuned: no encoder {spec.finetuned!r} under `finetune:`"
+                    f"{did_you_mean(spec.finetuned, experiment.finetune)}"
+                )
+            if tuned.encoder != spec.extractor:
+                raise ConfigError(
+                    f"features.{name}: extractor {spec.extractor!r}, "
+                    f"but {spec.finetuned} is a {tuned.encoder}"
+                )
         if experiment.sweep:
             self.with_heads(experiment.settings())
         for name, head in experiment.heads.items():
@@ -243,14 +344,12 @@ class Workspace:
                     f"{did_you_mean(head.features, experiment.features)}"
                 )
             self.head(name)
-        if both := sorted(set(experiment.heads) & set(experiment.imported)):
-            raise ConfigError(f"imported: {both[0]!r} is a head as well; every source needs its own name")
-        known = [*experiment.heads, *experiment.imported]
+        known = self._known_sources()
+        if twice := [name for name, times in Counter(known).items() if times > 1]:
+            raise ConfigError(f"{twice[0]!r} is the name of two sources; every one needs its own")
         for source in experiment.fusion.sources or ():
             if source not in known:
-                raise ConfigError(
-                    f"fusion.sources: no head or imported table {source!r}{did_you_mean(source, known)}"
-                )
+                raise ConfigError(f"fusion.sources: no source {source!r}{did_you_mean(source, known)}")
         self.fuser()
 
 
@@ -281,7 +380,8 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Workspace:
         raise ConfigError(
             f"{file}: expected keys like manifest, features, heads; found {type(document).__name__}"
         )
-    return Workspace(parse(override(document, overrides), file.name), file.resolve().parent, file)
+    workspace = Workspace(parse(override(document, overrides), file.name), file.resolve().parent, file)
+    return workspace.with_fold_features()
 
 
 def parse(document: Mapping[str, Any], source: str) -> Experiment:

@@ -1,6 +1,7 @@
 """`python -m pipeline.extract {video,audio,au,face,text,all}`: run the frozen extractors."""
 
 from collections import Counter
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -90,6 +91,7 @@ def extract(
     """Run the experiment's extractors of a modality over the corpus; goes on where it stopped."""
     workspace = load(experiment, overrides or ())
     features = _features(workspace, modality)
+    _refuse_unfinished(workspace, features)
     manifest = workspace.manifest()
     budget = _budget(max_failed, len(manifest))
     takes = Takes(manifest, workspace.root)
@@ -130,6 +132,19 @@ def _features(workspace: Workspace, modality: Wanted) -> list[str]:
             "Run python -m pipeline.extract all, or add one"
         )
     return chosen
+
+
+def _refuse_unfinished(workspace: Workspace, features: Sequence[str]) -> None:
+    """Refuse features whose encoder was not fine-tuned yet."""
+    for feature in features:
+        name, scoped, _ = feature.partition("@fold")
+        if scoped and name in workspace.scoped:
+            encoder = workspace.folder / workspace.experiment.features[feature].options()["weights"]
+            if not (encoder.parent / "fold.json").is_file():
+                raise ConfigError(
+                    f"feature {feature!r}: {relative_to_cwd(encoder)} is not there; run: "
+                    + stage("finetune audio", workspace.file)
+                )
 
 
 def _introduce(plan: Plan, workspace: Workspace) -> None:

@@ -133,6 +133,8 @@ def _publish_text(path: Path, text: str, *, force: bool) -> None:
 def _next(out: Path, experiment: str, document: Mapping[str, Any]) -> str:
     folder = relative_to_cwd(out)
     change = "" if folder == "." else f"cd {folder} && "
+    if document.get("finetune"):
+        return change + stage("finetune audio", Path(experiment))
     if document.get("features"):
         return change + stage("extract all", Path(experiment))
     name = next(iter(document.get("imported", ())), "NAME")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -31,6 +32,7 @@ from pipeline.training import (
     FoldJob,
     HeadData,
     assemble,
+    data_key,
     fold_jobs,
     is_done,
     load_data,
@@ -41,6 +43,7 @@ from pipeline.training import (
 )
 
 app = typer.Typer(add_completion=False)
+Data = dict[tuple[str, int | None], HeadData]  # by `data_key`
 
 
 @app.command()
@@ -61,11 +64,15 @@ def train_heads(
     manifest = workspace.manifest()
     classes, folds = workspace.classes(manifest), workspace.folds(manifest)
     heads = list(workspace.experiment.heads)
-    data = {h: load_data(workspace, manifest, h) for h in heads}
-    for head in heads:
-        refuse_leaks(data[head].index, folds, head)
-        refuse_empty_folds(data[head], folds, head)
-    jobs = {h: fold_jobs(workspace, h, data[h], folds, classes) for h in heads}
+    data: Data = {}
+    jobs: dict[str, list[FoldJob]] = {h: [] for h in heads}
+    for head, key in [(h, k) for h in heads for k in _keys(workspace, h, folds)]:
+        data[key] = load_data(workspace, manifest, *key)
+        # An encoder that was tuned on a fold has seen all its inner folds: their rows would be no test.
+        own = list(folds) if key[1] is None else [replace(folds[key[1]], inner=())]
+        refuse_leaks(data[key].index, own, head)
+        refuse_empty_folds(data[key], own, head)
+        jobs[head] += fold_jobs(workspace, head, data[key], own, classes)
     todo = [j for h in heads for j in jobs[h] if not is_done(j)]
     count = sum(len(j) for j in jobs.values())
     say(f"{len(heads)} heads on {len(folds)} folds ({folds.name}); {count - len(todo)} of {count} are there")
@@ -73,10 +80,15 @@ def train_heads(
         for _ in _train(workspace, manifest, todo, data, workers_or_cores(workers)):
             meter.add(1)
     for head in heads:
-        _finish(workspace, manifest, head, data[head], jobs[head], folds, classes)
+        read = [data[key] for key in _keys(workspace, head, folds)]
+        _finish(workspace, manifest, head, read, jobs[head], folds, classes)
     say(f"wrote {relative_to_cwd(workspace.folder / 'posteriors')}, trained in {meter.seconds:.1f} s")
     say(f"next: {stage('fuse --report', experiment)}")
     return EXIT_OK
+
+
+def _keys(workspace: Workspace, head: str, folds: Folds) -> list[tuple[str, int | None]]:
+    return list(dict.fromkeys(data_key(workspace, head, f.index) for f in folds))
 
 
 def _sweep(workspace: Workspace, workers: int) -> int:
@@ -112,7 +124,7 @@ def _finish(
     workspace: Workspace,
     manifest: Manifest,
     head: str,
-    data: HeadData,
+    data: Sequence[HeadData],
     jobs: Sequence[FoldJob],
     folds: Folds,
     classes: Sequence[str],
@@ -127,7 +139,8 @@ def _finish(
         for m, on in (("transductive", table.about.transductive), ("UNTRAINED", table.about.untrained))
         if on
     ]
-    marks += [f"{len(data.missing)} clips without features"] if data.missing else []
+    missing = table.about.missing_clips
+    marks += [f"{len(missing)} clips without features"] if missing else []
     extra = f" ({', '.join(marks)})" if marks else ""
     say(f"  {head}: accuracy {scores.accuracy_mean:.1%}, UAR {scores.uar:.1%}{extra}")
 
@@ -136,21 +149,23 @@ def _train(
     workspace: Workspace,
     manifest: Manifest,
     todo: Sequence[FoldJob],
-    data: dict[str, HeadData],
+    data: Data,
     workers: int,
 ) -> Iterator[None]:
     """Train folds, in processes where that pays."""
     classes = workspace.classes(manifest)
-    batched = [j.head for j in todo if workspace.head(j.head).batched]
-    for head in dict.fromkeys(batched):  # here, where all threads are
-        own = [j for j in todo if j.head == head]
-        train_folds(workspace, own, data[head], classes)
+    together: dict[tuple[str, int | None], list[FoldJob]] = {}
+    for job in todo:
+        if workspace.head(job.head).batched:
+            together.setdefault(data_key(workspace, job.head, job.fold.index), []).append(job)
+    for key, own in together.items():  # here, where all threads are
+        train_folds(workspace, own, data[key], classes)
         for _ in own:
             yield
-    todo = [j for j in todo if j.head not in batched]
+    todo = [j for j in todo if not workspace.head(j.head).batched]
     if workers == 1 or len(todo) <= 1:
         for job in todo:
-            train_fold(workspace, job, data[job.head], classes)
+            train_fold(workspace, job, data[data_key(workspace, job.head, job.fold.index)], classes)
             yield
         return
     pool = worker_pool(min(workers, len(todo)))
@@ -164,15 +179,16 @@ def _train(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-# The data that a worker process loaded last, by head.
-_LOADED: dict[str, HeadData] = {}
+# The data that a worker process loaded last.
+_LOADED: Data = {}
 
 
 def _train_in_worker(job: FoldJob, workspace: Workspace, manifest: Manifest) -> None:
-    if job.head not in _LOADED:
+    key = data_key(workspace, job.head, job.fold.index)
+    if key not in _LOADED:
         _LOADED.clear()
-        _LOADED[job.head] = load_data(workspace, manifest, job.head)
-    train_fold(workspace, job, _LOADED[job.head], workspace.classes(manifest))
+        _LOADED[key] = load_data(workspace, manifest, *key)
+    train_fold(workspace, job, _LOADED[key], workspace.classes(manifest))
 
 
 if __name__ == "__main__":

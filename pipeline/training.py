@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from affectstack import AffectstackError, __version__
 from classifiers import Head, normalise_by_subject, pool_mean
-from manifests import Fold, Folds, Manifest
-from pipeline.experiment import Workspace
+from manifests import Fold, Manifest
+from pipeline.experiment import Workspace, fold_feature
 from pipeline.features import FeatureIndex, load_features, read_index
 from pipeline.files import canonical_json, publish, publish_json, read_json
 from pipeline.posteriors import NO_INNER, About, ModelNote, PosteriorTable, rows_of, to_parquet
@@ -55,15 +55,34 @@ class FoldJob:
     fingerprint: str
 
 
-def load_data(workspace: Workspace, manifest: Manifest, head: str) -> HeadData:
+def data_key(workspace: Workspace, head: str, fold: int) -> tuple[str, int | None]:
+    """Return which data a head reads on a fold: its own for all of them, or one for each."""
+    scoped = workspace.experiment.heads[head].features in workspace.scoped
+    return head, fold if scoped else None
+
+
+def load_data(workspace: Workspace, manifest: Manifest, head: str, fold: int | None = None) -> HeadData:
     """Load what a head reads, pooled and normalised as the experiment says.
+
+    Args:
+        workspace: The experiment.
+        manifest: Its clips.
+        head: The head.
+        fold: The outer fold, for features that differ between folds.
 
     Raises:
         FeatureError: If the feature was not extracted.
         AffectstackError: If no clip has usable features.
     """
     spec = workspace.experiment.heads[head]
-    index = read_index(workspace, spec.features)
+    name = spec.features
+    if name in workspace.scoped:
+        if fold is None:
+            raise AffectstackError(
+                f"head {head!r}: feature {name!r} is another in every fold, which a sweep does not do"
+            )
+        name = fold_feature(name, fold)
+    index = read_index(workspace, name)
     labels = manifest.labels(workspace.experiment.label, workspace.classes(manifest))
     subjects = manifest.subjects()
     found = load_features(workspace, index, list(labels.index))
@@ -78,7 +97,7 @@ def load_data(workspace: Workspace, manifest: Manifest, head: str) -> HeadData:
             inputs.append(rows)
     if not clips:
         raise AffectstackError(
-            f"head {head!r}: no clip has a valid row of feature {spec.features!r}; see its failures.csv"
+            f"head {head!r}: no clip has a valid row of feature {name!r}; see its failures.csv"
         )
     owners = subjects.loc[clips].to_numpy()
     if spec.speaker_norm:
@@ -88,7 +107,7 @@ def load_data(workspace: Workspace, manifest: Manifest, head: str) -> HeadData:
     return HeadData(clips, inputs, named, owners, missing, index)
 
 
-def refuse_leaks(index: FeatureIndex, folds: Folds, head: str) -> None:
+def refuse_leaks(index: FeatureIndex, folds: Sequence[Fold], head: str) -> None:
     """Refuse features that have seen a subject they would be tested on.
 
     Raises:
@@ -103,7 +122,7 @@ def refuse_leaks(index: FeatureIndex, folds: Folds, head: str) -> None:
             )
 
 
-def refuse_empty_folds(data: HeadData, folds: Folds, head: str) -> None:
+def refuse_empty_folds(data: HeadData, folds: Sequence[Fold], head: str) -> None:
     """Refuse folds that have nothing to test, before anything is trained.
 
     Raises:
@@ -118,7 +137,7 @@ def refuse_empty_folds(data: HeadData, folds: Folds, head: str) -> None:
 
 
 def fold_jobs(
-    workspace: Workspace, head: str, data: HeadData, folds: Folds, classes: Sequence[str]
+    workspace: Workspace, head: str, data: HeadData, folds: Sequence[Fold], classes: Sequence[str]
 ) -> list[FoldJob]:
     """Return the jobs of a head, each with a fingerprint of all that decides its result."""
     content = hashlib.sha256()
@@ -223,7 +242,7 @@ def _publish_fold(job: FoldJob, data: HeadData, heads: dict[int, Head], classes:
 def assemble(
     workspace: Workspace,
     head: str,
-    data: HeadData,
+    data: Sequence[HeadData],
     jobs: Sequence[FoldJob],
     protocol: Protocol,
 ) -> PosteriorTable:
@@ -238,14 +257,17 @@ def assemble(
         label=protocol.label,
         classes=list(protocol.classes),
         head=workspace.head_identity(head),
-        features={"name": data.index.name, "identity": data.index.identity},
+        features={
+            "name": workspace.experiment.heads[head].features,
+            "identity": data[0].index.identity if len(data) == 1 else [d.index.identity for d in data],
+        },
         folds=protocol.folds.name,
         protocol_sha256=protocol.sha256,
         test_subjects=[sorted(f.test) for f in protocol.folds],
         models=models,
         transductive=workspace.experiment.heads[head].speaker_norm,
-        untrained=data.index.untrained,
-        missing_clips=data.missing,
+        untrained=any(d.index.untrained for d in data),
+        missing_clips=sorted({clip for d in data for clip in d.missing}),
     )
     return PosteriorTable(pd.concat(rows, ignore_index=True), about)
 

@@ -1,0 +1,1 @@
+"""Fine-tuning an encoder on the training subjects of each fold."""
