@@ -4,12 +4,17 @@ import warnings
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from torch import nn
 from turns import compare, say
 
+from classifiers.bilstm import AttentiveBiLSTM, BiLSTMHead
+from classifiers.contract import held_out_parts
 from classifiers.mlp_batched import BatchedMLPHead
 from classifiers.svc import SVCHead
 
@@ -50,8 +55,58 @@ def perceptrons() -> None:
     say("mlp(80), accuracy of the same on the clips left out", ours, theirs, "share")
 
 
+def recurrent(epochs: int = 2) -> None:
+    """Five folds of 1,440 sequences of 80 to 140 x 35: side by side, and fold by fold with `nn.LSTM`."""
+    rng = np.random.default_rng(0)
+    clips = 1440
+    y = np.arange(clips) % CLASSES
+    centres = 0.5 * rng.normal(size=(CLASSES, 35))
+    x = [(rng.normal(size=(rng.integers(80, 141), 35)) + centres[c]).astype(np.float32) for c in y]
+    names = np.array([f"class{i}" for i in y])
+    subject = np.array([f"s{i % 24}" for i in range(clips)])
+    rows = [np.flatnonzero(np.arange(clips) % 24 % 5 != k) for k in range(5)]
+    tensors, labels = [torch.from_numpy(v) for v in x], torch.from_numpy(y)
+
+    def fold(own: NDArray[np.int64]) -> None:
+        held = held_out_parts(subject[own].tolist(), names[own], 5, 0)[0]
+        network = AttentiveBiLSTM(35, CLASSES, 50, 0.3)
+        optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+        for _ in range(epochs):
+            network.train()
+            order = own[held[0]][torch.randperm(len(held[0])).numpy()]
+            for first in range(0, len(order), 64):
+                batch = order[first : first + 64]
+                optimiser.zero_grad()
+                lengths = torch.tensor([len(tensors[i]) for i in batch])
+                padded = nn.utils.rnn.pad_sequence([tensors[i] for i in batch], batch_first=True)
+                nn.functional.cross_entropy(network(padded, lengths)[0], labels[batch]).backward()
+                nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+                optimiser.step()
+            network.eval()
+            with torch.inference_mode():
+                watched = own[held[1]]
+                for first in range(0, len(watched), 64):
+                    batch = watched[first : first + 64]
+                    lengths = torch.tensor([len(tensors[i]) for i in batch])
+                    network(nn.utils.rnn.pad_sequence([tensors[i] for i in batch], batch_first=True), lengths)
+
+    def loop() -> None:
+        for own in rows:
+            fold(own)
+
+    heads = [BiLSTMHead(max_epochs=epochs) for _ in rows]
+    compare(
+        f"bilstm, 5 folds of {clips} sequences of 80 to 140 x 35, {epochs} epochs, against a loop",
+        lambda: BiLSTMHead.fit_many(heads, x, names, rows, subject.tolist()),
+        loop,
+        rounds=2,
+        warm=False,
+    )
+
+
 def main() -> None:
     """Measure fits with posteriors, prediction of a fold, and nested fits."""
+    recurrent()
     perceptrons()
     rng = np.random.default_rng(0)
     y = np.arange(CLIPS) % CLASSES

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -16,6 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from classifiers.contract import Head, HeadError, Labels, Scale, check_classes, held_out_parts, make_scaler
 from classifiers.registry import HEADS
+from classifiers.stacked_lstm import Task, train
 
 Sequences = Sequence[NDArray[np.float32]]
 
@@ -86,6 +88,7 @@ class BiLSTMHead(Head):
     """
 
     sequence: ClassVar[bool] = True
+    batched: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -113,21 +116,46 @@ class BiLSTMHead(Head):
         """Train until the held-out subjects' F1 stops rising."""
         if len(X) != len(y):
             raise HeadError(f"{len(X)} clips and {len(y)} labels; expected one label per clip")
-        self.classes_, index = check_classes(y)
-        _check_sequences(X, X[0].shape[1])
-        fit_rows, held_rows = held_out_parts(groups, self.classes_[index], self.parts, self.seed)[0]
-        subjects = np.arange(len(index)).astype(str) if groups is None else np.asarray(groups, dtype=str)
-        self.held_out_ = sorted(set(subjects[held_rows].tolist()))
-        self.scaler_ = make_scaler(self.scale)
-        if self.scaler_ is not None:
-            self.scaler_.fit(np.concatenate([X[i] for i in fit_rows]))
-        clips = self._tensors(X)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            self.network_ = AttentiveBiLSTM(X[0].shape[1], len(self.classes_), self.hidden, self.dropout)
-            self._train(clips, torch.from_numpy(index), fit_rows, held_rows)
-        self.network_.eval()
+        self.fit_many([self], X, y, [np.arange(len(X))], groups)
         return self
+
+    @classmethod
+    def fit_many(
+        cls,
+        heads: Sequence[Any],
+        X: Sequences,
+        y: Labels,
+        rows: Sequence[NDArray[np.int64]],
+        groups: Sequence[str] | None = None,
+    ) -> None:
+        """Train heads of the same settings side by side."""
+        like = heads[0]
+        if like.max_epochs < 1 or like.hidden < 1:
+            raise HeadError(
+                f"max_epochs is {like.max_epochs}, hidden {like.hidden}; expected 1 or more of each"
+            )
+        _check_sequences(X, X[0].shape[1])
+        labels = y if isinstance(y, pd.Categorical) else np.asarray(y, dtype=str)
+        subjects = np.arange(len(X)).astype(str) if groups is None else np.asarray(groups, dtype=str)
+        together: dict[int, list[tuple[Any, Task]]] = {}
+        for head, own in zip(heads, rows, strict=True):
+            task = head._task(X, labels, own, None if groups is None else subjects, subjects)
+            together.setdefault(len(head.classes_), []).append((head, task))
+        for members in together.values():
+            modules = [head._untrained(X[0].shape[1]) for head, _ in members]
+            trained = train(
+                modules,
+                [task for _, task in members],
+                lambda truth, guesses: float(f1_score(truth, guesses, average="weighted")),
+                dropout=like.dropout,
+                lr=like.lr,
+                batch=like.batch,
+                max_epochs=like.max_epochs,
+                patience=like.patience,
+            )
+            for (head, _), module, (state, epoch) in zip(members, modules, trained, strict=True):
+                module.load_state_dict(state)
+                head.network_, head.epochs_ = module.eval(), epoch
 
     def predict_proba(self, X: Sequences) -> NDArray[np.float64]:
         """Return `[N, K]` posteriors; the batch a clip meets does not change them."""
@@ -181,43 +209,29 @@ class BiLSTMHead(Head):
         head.network_.eval()
         return head
 
-    def _train(
+    def _task(
         self,
-        clips: Sequence[Tensor],
-        y: Tensor,
-        fit_rows: NDArray[np.int64],
-        held_rows: NDArray[np.int64],
-    ) -> None:
-        counts = torch.bincount(y[fit_rows], minlength=len(self.classes_))
-        loss = nn.CrossEntropyLoss(weight=len(fit_rows) / (len(self.classes_) * counts.float()))
-        optimiser = torch.optim.Adam(self.network_.parameters(), lr=self.lr)
-        best, best_state = -1.0, None
-        for epoch in range(1, self.max_epochs + 1):
-            self.network_.train()
-            for rows in torch.from_numpy(fit_rows)[torch.randperm(len(fit_rows))].split(self.batch):
-                optimiser.zero_grad()
-                logits, _ = self.network_(*_pad([clips[i] for i in rows.tolist()]))
-                loss(logits, y[rows]).backward()
-                nn.utils.clip_grad_norm_(self.network_.parameters(), 1.0)
-                optimiser.step()
-            score = self._f1(clips, y, held_rows)
-            if score > best:
-                best, self.epochs_ = score, epoch
-                best_state = {k: v.clone() for k, v in self.network_.state_dict().items()}
-            if epoch - self.epochs_ >= self.patience:
-                break
-        if best_state is None:
-            raise HeadError(f"max_epochs is {self.max_epochs}; expected at least 1")
-        self.network_.load_state_dict(best_state)
+        X: Sequences,
+        labels: Any,
+        own: NDArray[np.int64],
+        groups: NDArray[Any] | None,
+        subjects: NDArray[Any],
+    ) -> Task:
+        """Hold subjects out and fit the scaler; return what there is to learn."""
+        self.classes_, index = check_classes(labels[own])
+        of = None if groups is None else groups[own].tolist()
+        fit_rows, held_rows = held_out_parts(of, self.classes_[index], self.parts, self.seed)[0]
+        self.held_out_ = sorted(set(subjects[own[held_rows]].tolist()))
+        self.scaler_ = make_scaler(self.scale)
+        if self.scaler_ is not None:
+            self.scaler_.fit(np.concatenate([X[i] for i in own[fit_rows]]))
+        clips = self._tensors([X[i] for i in own])
+        return Task(fit_rows, held_rows, torch.from_numpy(index), clips, self.seed)
 
-    def _f1(self, clips: Sequence[Tensor], y: Tensor, rows: NDArray[np.int64]) -> float:
-        self.network_.eval()
-        with torch.inference_mode():
-            held = [clips[i] for i in rows]
-            guesses = np.empty(len(held), dtype=np.int64)
-            for part in _by_length(held, self.batch):
-                guesses[part] = self.network_(*_pad([held[i] for i in part]))[0].argmax(dim=1).numpy()
-        return float(f1_score(y[rows].numpy(), guesses, average="weighted"))
+    def _untrained(self, inputs: int) -> AttentiveBiLSTM:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return AttentiveBiLSTM(inputs, len(self.classes_), self.hidden, self.dropout)
 
     def _tensors(self, X: Sequences) -> list[Tensor]:
         scaler = self.scaler_

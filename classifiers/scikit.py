@@ -35,7 +35,10 @@ class ScikitHead(StaticHead):
 
     def predict_proba(self, X: FloatArray) -> NDArray[np.float64]:
         """Return the estimator's posteriors."""
-        posteriors: NDArray[np.float64] = self.estimator_.predict_proba(self._scaled(X))
+        try:
+            posteriors: NDArray[np.float64] = self.estimator_.predict_proba(self._scaled(X))
+        except ValueError as error:
+            raise HeadError(f"scikit-learn refuses: {' '.join(str(error).split())}") from error
         return posteriors
 
     def predict(self, X: FloatArray) -> NDArray[Any]:

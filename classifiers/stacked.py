@@ -96,6 +96,8 @@ def predict(network: Network, X: NDArray[np.float32]) -> NDArray[np.float64]:
         if i < len(network.weights) - 1:
             values = np.maximum(values, 0)
     logits = values.astype(np.float64)
+    if logits.shape[1] == 1:
+        logits = np.column_stack([np.zeros(len(logits)), logits])
     logits -= logits.max(axis=1, keepdims=True)
     posteriors = np.exp(logits)
     return posteriors / posteriors.sum(axis=1, keepdims=True)
@@ -109,7 +111,8 @@ class _Stack:
     ) -> None:
         self._X, self._alpha, self._problems = X, alpha, problems
         self._random = [np.random.RandomState(p.seed) for p in problems]
-        sizes = [X.shape[1], *hidden, classes]
+        # As scikit-learn has it: two classes share one output, whose sigmoid is the second one's posterior.
+        sizes = [X.shape[1], *hidden, classes if classes > 2 else 1]
         layers = [[_initial(r, a, b) for a, b in itertools.pairwise(sizes)] for r in self._random]
 
         def stacked(pick: Callable[[tuple[Tensor, Tensor]], Tensor]) -> list[Tensor]:
@@ -189,12 +192,15 @@ class _Stack:
             values.append(torch.baddbmm(biases[i], values[-1], weights[i]))
             if i < self._layers - 1:
                 values[-1].relu_()
-        log_p = values.pop().log_softmax(dim=2)
+        logits = values.pop()
+        single = logits.shape[2] == 1
+        log_p = _paired(logits).log_softmax(dim=2)
         loss = -(log_p.gather(2, y[:, :, None]) * real).sum(dim=(1, 2)).double()
         penalty = sum(torch.linalg.vector_norm(w, dim=(1, 2)).double() ** 2 for w in weights)
         delta = log_p.exp_()
         delta.scatter_add_(2, y[:, :, None], torch.full_like(y, -1, dtype=torch.float32)[:, :, None])
         delta.mul_(real * share)
+        delta = delta[:, :, 1:].contiguous() if single else delta
         even = int(counts.min()) == longest
         for i in reversed(range(self._layers)):
             decay = weights[i] if even else weights[i] * share
@@ -224,6 +230,11 @@ class _Stack:
             moments = {name: known[name][chosen] for name in ("exp_avg", "exp_avg_sq")}
             self._optimiser.state[parameter] = {"step": known["step"], **moments}
         self._shift, self._factor = self._shift[chosen], self._factor[chosen]
+
+
+def _paired(logits: Tensor) -> Tensor:
+    """Return a logit for both classes where there is one for the second alone."""
+    return torch.cat([torch.zeros_like(logits), logits], dim=2) if logits.shape[2] == 1 else logits
 
 
 def _initial(random: np.random.RandomState, inputs: int, outputs: int) -> tuple[Tensor, Tensor]:

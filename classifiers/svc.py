@@ -62,8 +62,10 @@ class SVCHead(StaticHead):
     def fit(self, X: FloatArray, y: Labels, groups: Sequence[str] | None = None) -> Self:
         """Choose C and gamma, calibrate, and train on all clips given."""
         for option in ("C", "gamma"):
-            if not _several(getattr(self, option)):
+            if not (values := _several(getattr(self, option))):
                 raise HeadError(f"{option} is an empty list; expected a value or several to choose from")
+            if wrong := [v for v in values if v != "scale" and v <= 0]:
+                raise HeadError(f"{option} is {wrong[0]}; expected more than 0")
         self.classes_, index = check_classes(y)
         self.scaler_ = make_scaler(self.scale)
         data = np.asarray(X, dtype=np.float64)

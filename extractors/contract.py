@@ -145,6 +145,7 @@ class Extractor(ABC):
         rows_per_second: How many rows it gives for a second of media; 0 if their number is fixed.
         untrained: True if its weights are random; every output says so.
         trained_on: The subjects of this manifest that its weights have seen.
+        selected_on_test: True if test clips of this manifest chose among its weights.
     """
 
     modality: ClassVar[str]
@@ -153,6 +154,7 @@ class Extractor(ABC):
     clips_per_shard: int = 1024
     rows_per_second: float = 0.0
     untrained: bool = False
+    selected_on_test: bool = False
     trained_on: frozenset[str] = frozenset()
 
     @property

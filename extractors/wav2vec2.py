@@ -84,18 +84,33 @@ class Wav2Vec2(WindowExtractor):
     @property
     def trained_on(self) -> frozenset[str]:  # type: ignore[override]  # known by the weights as well
         """The subjects that are named, and those that our own fine-tuning noted beside the weights."""
+        return self._trained_on | frozenset(map(str, self._note.get("seen_subjects", ())))
+
+    @property
+    def selected_on_test(self) -> bool:  # type: ignore[override]  # known by the weights
+        """True if our own fine-tuning let test clips choose the weights."""
+        return bool(self._note.get("selected_on_test", False))
+
+    @property
+    def _note(self) -> dict[str, Any]:
         path = self._resolved().path
         note = None if path is None else path / "affectstack.json"
         if note is None or not note.is_file():
-            return self._trained_on
+            return {}
         try:
-            seen = json.loads(note.read_text(encoding="utf-8"))["seen_subjects"]
+            known: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+            _ = known["seen_subjects"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WeightsError(
                 f"{note}: does not say which subjects these weights have seen; fine-tune "
                 "them again, or use others"
             ) from error
-        return self._trained_on | frozenset(map(str, seen))
+        return known
+
+    @property
+    def normalises(self) -> bool:
+        """Whether the network wants every clip at zero mean and unit variance."""
+        return self._normalises
 
     @property
     def network(self) -> "Wav2Vec2Model":

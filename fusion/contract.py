@@ -38,6 +38,13 @@ class Fuser(BaseEstimator):
     def predict_proba(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return `[N, K]` fused posteriors."""
 
+    def check(self, sources: int) -> None:  # most have nothing to say
+        """Refuse a number of sources that the settings do not fit.
+
+        Raises:
+            FusionError: If they do not.
+        """
+
     def of(self, sources: Sequence[int]) -> Self:
         """Return an unfitted copy for some of the sources, by position: for clips that lack the others."""
         copy: Any = clone(self)

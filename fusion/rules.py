@@ -84,8 +84,14 @@ class Weighted(Rule):
         fused: NDArray[np.float64] = np.einsum("s,nsk->nk", weights / weights.sum(), P)
         return fused
 
+    def check(self, sources: int) -> None:
+        """Refuse weights that are not one per source."""
+        if self.weights and len(self.weights) != sources:
+            raise FusionError(
+                f"fusion: {len(self.weights)} weights for {sources} sources; expected one per source"
+            )
+
     def of(self, sources: Sequence[int]) -> Self:
         """Return the rule with the weights of these sources."""
-        if self.weights and max(sources) >= len(self.weights):
-            raise FusionError(f"fusion: {len(self.weights)} weights; expected one for each of the sources")
+        self.check(max(len(self.weights), max(sources) + 1))
         return type(self)([self.weights[s] for s in sources] if self.weights else ())

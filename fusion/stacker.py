@@ -28,7 +28,10 @@ class Stacker(Fuser):
             raise FusionError("fusion: the training rows are of one class; expected at least 2")
         self.classes_ = P.shape[2]
         data = self.columns(P)
-        self.model_ = self.estimator(data.shape[1], y, groups).fit(data, y)
+        try:
+            self.model_ = self.estimator(data.shape[1], y, groups).fit(data, y)
+        except ValueError as error:
+            raise FusionError(f"fusion: scikit-learn refuses: {' '.join(str(error).split())}") from error
         return self
 
     def predict_proba(self, P: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -34,12 +34,14 @@ class SVCStacking(Stacker):
     def estimator(self, columns: int, y: NDArray[np.int64], groups: Sequence[str] | None) -> Any:
         """Return it behind a scaler, with a sigmoid per class."""
         owners = np.arange(len(y)).astype(str) if groups is None else np.asarray(groups, dtype=str)
-        splitter = StratifiedGroupKFold(min(self.parts, len(set(owners))), shuffle=True, random_state=0)
+        splitter = StratifiedGroupKFold(
+            max(2, min(self.parts, len(set(owners)))), shuffle=True, random_state=0
+        )
         every = set(y.tolist())
         splits = [
             (a, b) for a, b in splitter.split(np.zeros(len(y)), y, owners) if set(y[a].tolist()) == every
         ]
-        if not splits:
+        if sum(len(held) for _, held in splits) < len(y):
             raise FusionError("fusion: svc cannot calibrate: a class occurs with too few training subjects")
         machine = make_pipeline(StandardScaler(), SVC(C=self.C, gamma=self.gamma / columns, random_state=0))
         return CalibratedClassifierCV(machine, cv=splits, ensemble=False)

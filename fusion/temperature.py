@@ -41,6 +41,10 @@ class Tempered(Fuser):
         """Fuse the calibrated posteriors."""
         return self.fuser_.predict_proba(self._tempered(P))
 
+    def check(self, sources: int) -> None:
+        """Let the fuser say what it thinks of them."""
+        self.fuser.check(sources)
+
     def of(self, sources: Sequence[int]) -> Self:
         """Return the same for some of the sources."""
         return type(self)(self.fuser.of(sources))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from affectstack import __version__
+from affectstack import AffectstackError, __version__
 from fusion import Fuser
 from pipeline import posteriors, stacking
 from pipeline.cli import stage
@@ -56,7 +56,8 @@ class Run:
         oracle: Share of clips that at least one source has right.
         all_right: Share of clips that all sources have right.
         control: Accuracy of the same fusion where the clips of each subject exchanged their labels, mean
-            of several draws; more than chance is a leak.
+            of several draws; more than chance is a leak. None for rules, which learn nothing, and where the
+            clips of a subject all have one label.
         spec: How it was fused.
         flags: What a reader must know, each `"<what>: <sentence>"`.
         folds: The fused test posteriors.
@@ -73,7 +74,7 @@ class Run:
     pairs: list[Pair]
     oracle: float
     all_right: float
-    control: float
+    control: float | None
     spec: FusionSpec
     flags: list[str]
     folds: list[FusedFold]
@@ -143,25 +144,43 @@ def fuse_and_score(
     sources = {
         table.about.source: score([_having(f, i) for f in folds], protocol) for i, table in enumerate(tables)
     }
-    others = [g for g in stacking.available(tables) if g != spec.stacking] if fuser.trainable else []
+    beside, flags = _beside(tables, fuser, spec, protocol)
     right = pd.DataFrame({name: pd.Series(s.right, dtype=object) for name, s in sources.items()}).eq(True)
     return Run(
         classes=protocol.classes,
         sources=sources,
         fusion=fused,
-        beside={g: _score(stacking.fuse(tables, fuser, g, protocol, spec.missing), protocol) for g in others},
+        beside=beside,
         pairs=[_pair(a, b, protocol) for a, b in combinations([("fused", fused), *sources.items()], 2)],
         oracle=float(right.any(axis=1).mean()),
         all_right=float(right.all(axis=1).mean()),
-        control=_control(tables, fuser, spec, protocol, folds),
+        control=_control(tables, fuser, spec, protocol),
         spec=spec,
-        flags=_flags(spec, tables, folds, fuser.trainable),
+        flags=_flags(spec, tables, folds, fuser.trainable) + flags,
         folds=folds,
         test_subjects=tables[0].about.test_subjects,
         folds_name=tables[0].about.folds,
         note=note,
         trained=fuser.trainable,
     )
+
+
+def _beside(
+    tables: Sequence[PosteriorTable], fuser: Fuser, spec: FusionSpec, protocol: Protocol
+) -> tuple[dict[Stacking, Scores], list[str]]:
+    """Score the other grades; one that cannot be had costs a remark, not the run."""
+    found: dict[Stacking, Scores] = {}
+    remarks = []
+    if fuser.trainable:
+        for grade in stacking.available(tables):
+            if grade != spec.stacking:
+                try:
+                    found[grade] = _score(
+                        stacking.fuse(tables, fuser, grade, protocol, spec.missing), protocol
+                    )
+                except AffectstackError as error:
+                    remarks.append(f"not beside: {grade} is left out ({error})")
+    return found, remarks
 
 
 def _score(folds: Sequence[FusedFold], protocol: Protocol) -> Scores:
@@ -187,19 +206,19 @@ def _control(
     fuser: Fuser,
     spec: FusionSpec,
     protocol: Protocol,
-    folds: Sequence[FusedFold],
-) -> float:
+) -> float | None:
     """Return the accuracy where the clips of each subject exchanged their labels."""
     rng = np.random.default_rng(0)
     owners = protocol.subjects.loc[protocol.labels.index].to_numpy()
+    if not fuser.trainable or (protocol.labels.groupby(owners).nunique() < 2).any():
+        return None
     accuracies = []
     for _ in range(_CONTROLS):
         drawn = protocol.labels.copy()
         for subject in sorted(set(owners)):
             drawn[owners == subject] = rng.permutation(protocol.labels[owners == subject].to_numpy())
         permuted = replace(protocol, labels=drawn)
-        if fuser.trainable:
-            folds = stacking.fuse(tables, fuser, spec.stacking, permuted, spec.missing)
+        folds = stacking.fuse(tables, fuser, spec.stacking, permuted, spec.missing)
         accuracies.append(_score(folds, permuted).accuracy_mean)
     return float(np.mean(accuracies))
 
@@ -268,9 +287,15 @@ def _flags(
             f"selected on test: the models of {names(on)} were chosen or stopped by their own test clips, so "
             "every figure that uses them is optimistic"
         )
+    if on := [t for t in tables if t.about.claimed]:
+        flags.append(
+            f"claimed: that the models of {names(on)} had not seen their test subjects is what was said when "
+            "they were imported; no file shows it"
+        )
     if on := [t for t in tables if t.about.missing_clips]:
         most = max(len(t.about.missing_clips) for t in on)
-        flags.append(f"missing: {names(on)} lack up to {most} clips; see failures.csv")
+        where = "" if all(t.about.imported for t in on) else "; see failures.csv"
+        flags.append(f"missing: {names(on)} lack up to {most} clips{where}")
     if lacking := sum(int(np.isnan(f.sources[:, :, 0]).any(axis=1).sum()) for f in folds):
         flags.append(
             f"marginalised: {lacking} clips that some source lacks were fused from the sources that they have"

@@ -22,7 +22,7 @@ from pipeline.options import ConfigError, build, problem
 
 Modality = Literal["video", "audio", "au", "face", "text"]
 Stacking = Literal["nested", "cross-fitted", "in-sample"]
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 
 
 class _Section(BaseModel):
@@ -74,6 +74,8 @@ class SweepSpec(_Section):
         """Return every combination by a name that says what is special about it."""
         document = self.model_dump()
         axes = {k: v if isinstance(v, list | tuple) else [v] for k, v in document.items()}
+        if empty := [k for k, v in axes.items() if not v]:
+            raise ConfigError(f"sweep: {empty[0]} is an empty list; expected a value or several to try")
         found = {}
         for values in product(*axes.values()):
             chosen = dict(zip(axes, values, strict=True))
@@ -181,7 +183,7 @@ class Experiment(_Section):
     @classmethod
     def _plain_names(cls, value: Iterable[str]) -> Iterable[str]:
         for name in value:
-            if not re.match(_NAME, name):
+            if not re.match(NAME, name):
                 raise ValueError(f"name {name!r}: expected letters, digits, '.', '_', '@', '-'")
         return value
 
@@ -242,6 +244,13 @@ class Workspace:
         workspace = Workspace(self.experiment, self.folder, self.file)
         workspace.experiment = self.experiment.model_copy(update={"features": features})
         return workspace
+
+    def tuned_encoder(self, feature: str) -> Path | None:
+        """Return the folder of the weights of a feature of one fold; None for other features."""
+        name, scoped, _ = feature.partition("@fold")
+        if not scoped or name not in self.scoped:
+            return None
+        return self.folder / self.experiment.features[feature].options()["weights"]
 
     def manifest(self) -> Manifest:
         """Read and validate the manifest."""
@@ -335,8 +344,15 @@ class Workspace:
                     f"features.{name}: extractor {spec.extractor!r}, "
                     f"but {spec.finetuned} is a {tuned.encoder}"
                 )
-        if experiment.sweep:
-            self.with_heads(experiment.settings())
+        settings = experiment.settings()
+        for name, setting in settings.items():
+            if setting.features in self.scoped:
+                raise ConfigError(
+                    f"sweep: {name!r} reads {setting.features!r}, which is another in every fold; a sweep "
+                    "tries heads on features that all folds share"
+                )
+        if settings:
+            self.with_heads(settings)
         for name, head in experiment.heads.items():
             if head.features not in experiment.features:
                 raise ConfigError(

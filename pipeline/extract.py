@@ -137,14 +137,17 @@ def _features(workspace: Workspace, modality: Wanted) -> list[str]:
 def _refuse_unfinished(workspace: Workspace, features: Sequence[str]) -> None:
     """Refuse features whose encoder was not fine-tuned yet."""
     for feature in features:
-        name, scoped, _ = feature.partition("@fold")
-        if scoped and name in workspace.scoped:
-            encoder = workspace.folder / workspace.experiment.features[feature].options()["weights"]
-            if not (encoder.parent / "fold.json").is_file():
-                raise ConfigError(
-                    f"feature {feature!r}: {relative_to_cwd(encoder)} is not there; run: "
-                    + stage("finetune audio", workspace.file)
-                )
+        encoder = workspace.tuned_encoder(feature)
+        if encoder is None:
+            continue
+        note = read_json(encoder.parent / "fold.json")
+        wanted = workspace.finetune_identity(encoder.parents[1].name)
+        if note is None or note.get("identity") != wanted:
+            what = "is not there" if note is None else "was made with other settings"
+            raise ConfigError(
+                f"feature {feature!r}: {relative_to_cwd(encoder)} {what}; run: "
+                + stage("finetune audio", workspace.file)
+            )
 
 
 def _introduce(plan: Plan, workspace: Workspace) -> None:

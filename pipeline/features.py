@@ -32,6 +32,7 @@ class FeatureIndex:
         untrained: True if the weights are random.
         clips: How many clips are there.
         failed: How many clips failed.
+        selected_on_test: True if test clips chose among the extractor's weights.
     """
 
     name: str
@@ -44,6 +45,7 @@ class FeatureIndex:
     untrained: bool
     clips: int
     failed: int
+    selected_on_test: bool = False
 
     def write(self, workspace: Workspace) -> Path:
         """Publish the index."""

@@ -51,6 +51,7 @@ def finetune(
             write_failures(path, sounds.failures)
             failed += len(sounds.failures)
             say(f"  {len(sounds.failures)} clips failed, see {relative_to_cwd(path)}")
+        tuning.refuse_empty_folds(sounds)
         for fold in tuning.protocol.folds:
             if tuning.is_done(fold, sounds):
                 say(f"  fold {fold.index}: is there")
@@ -66,7 +67,8 @@ def finetune(
         marks += " (selected on test)" if table.about.selected_on_test else ""
         say(f"  {name}: accuracy {scores.accuracy_mean:.1%}, UAR {scores.uar:.1%}{marks}")
         say(f"wrote {relative_to_cwd(workspace.folder / 'models' / name)}, posteriors/{name}.parquet")
-    say(f"next: {stage('fuse --report', experiment)}")
+    more = "extract all" if workspace.experiment.features else "fuse --report"
+    say(f"next: {stage(more, experiment)}")
     return EXIT_SOME_FAILED if failed else EXIT_OK
 
 

@@ -22,6 +22,7 @@ _LEVELS = {
     "transductive": "amber",
     "untrained": "amber",
     "selected on test": "red",
+    "claimed": "amber",
 }
 # Text stays text, so that figures can be read aloud and searched; ids do not depend on the time.
 _STYLE: Any = {

@@ -61,6 +61,7 @@ def fuse(
         LeakError: If a row that should be unseen was made by a model that had seen its subject.
     """
     _same_folds(tables)
+    fuser.check(len(tables))
     folds = range(len(tables[0].about.test_subjects))
     for table in tables:
         for k in folds:

@@ -154,41 +154,55 @@ def _train(
 ) -> Iterator[None]:
     """Train folds, in processes where that pays."""
     classes = workspace.classes(manifest)
-    together: dict[tuple[str, int | None], list[FoldJob]] = {}
-    for job in todo:
-        if workspace.head(job.head).batched:
-            together.setdefault(data_key(workspace, job.head, job.fold.index), []).append(job)
-    for key, own in together.items():  # here, where all threads are
-        train_folds(workspace, own, data[key], classes)
-        for _ in own:
-            yield
-    todo = [j for j in todo if not workspace.head(j.head).batched]
-    if workers == 1 or len(todo) <= 1:
-        for job in todo:
-            train_fold(workspace, job, data[data_key(workspace, job.head, job.fold.index)], classes)
-            yield
+    units = _units(workspace, todo, workers)
+    if workers == 1 or len(units) <= 1:
+        for unit in units:
+            _train_unit(workspace, unit, data[data_key(workspace, unit[0].head, unit[0].fold.index)], classes)
+            yield from (None for _ in unit)
         return
-    pool = worker_pool(min(workers, len(todo)))
+    pool = worker_pool(min(workers, len(units)))
     try:
         # Jobs of one head follow each other, so that a process rarely loads another head's features.
-        futures = [pool.submit(_train_in_worker, job, workspace, manifest) for job in todo]
+        futures = {pool.submit(_train_in_worker, unit, workspace, manifest): len(unit) for unit in units}
         for future in as_completed(futures):
             future.result()
-            yield
+            yield from (None for _ in range(futures[future]))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _units(workspace: Workspace, jobs: Sequence[FoldJob], workers: int) -> list[list[FoldJob]]:
+    """Return what is trained in one go: a fold, or a process's share of the folds of a batched head."""
+    units: list[list[FoldJob]] = []
+    together: dict[tuple[str, int | None], list[FoldJob]] = {}
+    for job in jobs:
+        if workspace.head(job.head).batched:
+            together.setdefault(data_key(workspace, job.head, job.fold.index), []).append(job)
+        else:
+            units.append([job])
+    for own in together.values():
+        units += [share for k in range(workers) if (share := own[k::workers])]
+    return units
 
 
 # The data that a worker process loaded last.
 _LOADED: Data = {}
 
 
-def _train_in_worker(job: FoldJob, workspace: Workspace, manifest: Manifest) -> None:
-    key = data_key(workspace, job.head, job.fold.index)
+def _train_in_worker(unit: list[FoldJob], workspace: Workspace, manifest: Manifest) -> None:
+    key = data_key(workspace, unit[0].head, unit[0].fold.index)
     if key not in _LOADED:
         _LOADED.clear()
         _LOADED[key] = load_data(workspace, manifest, *key)
-    train_fold(workspace, job, _LOADED[key], workspace.classes(manifest))
+    _train_unit(workspace, unit, _LOADED[key], workspace.classes(manifest))
+
+
+def _train_unit(workspace: Workspace, unit: list[FoldJob], data: HeadData, classes: Sequence[str]) -> None:
+    if workspace.head(unit[0].head).batched:
+        train_folds(workspace, unit, data, classes)
+        return
+    for job in unit:
+        train_fold(workspace, job, data, classes)
 
 
 if __name__ == "__main__":

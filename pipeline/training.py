@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from affectstack import AffectstackError, __version__
 from classifiers import Head, normalise_by_subject, pool_mean
 from manifests import Fold, Manifest
+from pipeline.cli import stage
 from pipeline.experiment import Workspace, fold_feature
-from pipeline.features import FeatureIndex, load_features, read_index
+from pipeline.features import FeatureIndex, index_path, load_features, read_index
 from pipeline.files import canonical_json, publish, publish_json, read_json
 from pipeline.posteriors import NO_INNER, About, ModelNote, PosteriorTable, rows_of, to_parquet
 from pipeline.protocol import Protocol
@@ -83,6 +84,7 @@ def load_data(workspace: Workspace, manifest: Manifest, head: str, fold: int | N
             )
         name = fold_feature(name, fold)
     index = read_index(workspace, name)
+    _refuse_stale(workspace, name)
     labels = manifest.labels(workspace.experiment.label, workspace.classes(manifest))
     subjects = manifest.subjects()
     found = load_features(workspace, index, list(labels.index))
@@ -105,6 +107,19 @@ def load_data(workspace: Workspace, manifest: Manifest, head: str, fold: int | N
     missing = sorted(set(labels.index) - set(clips))
     named = pd.Categorical(labels.loc[clips], categories=workspace.classes(manifest))
     return HeadData(clips, inputs, named, owners, missing, index)
+
+
+def _refuse_stale(workspace: Workspace, name: str) -> None:
+    """Refuse features of an encoder that was fine-tuned again since."""
+    encoder = workspace.tuned_encoder(name)
+    if encoder is None:
+        return
+    note, index = encoder.parent / "fold.json", index_path(workspace, name)
+    if not note.is_file() or note.stat().st_mtime > index.stat().st_mtime:
+        raise AffectstackError(
+            f"feature {name!r} is of an encoder that was fine-tuned anew since; run: "
+            + stage("extract all", workspace.file)
+        )
 
 
 def refuse_leaks(index: FeatureIndex, folds: Sequence[Fold], head: str) -> None:
@@ -268,6 +283,7 @@ def assemble(
         transductive=workspace.experiment.heads[head].speaker_norm,
         untrained=any(d.index.untrained for d in data),
         missing_clips=sorted({clip for d in data for clip in d.missing}),
+        selected_on_test=any(d.index.selected_on_test for d in data),
     )
     return PosteriorTable(pd.concat(rows, ignore_index=True), about)
 

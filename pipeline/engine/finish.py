@@ -29,6 +29,7 @@ def publish_index(plan: Plan, workspace: Workspace) -> FeatureIndex:
         untrained=plan.extractor.untrained,
         clips=sum(len(r.ids) for r in records),
         failed=len(failures),
+        selected_on_test=plan.extractor.selected_on_test,
     )
     index.write(workspace)
     return index

@@ -1,6 +1,7 @@
 """Fine-tuning on every fold: from the manifest to checkpoints and posteriors."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -53,6 +54,15 @@ class Sounds:
         return np.asarray(self.data[int(piece)]["sound"], dtype=np.float32)
 
 
+def _stamp(file: Path) -> list[int]:
+    """Return what tells a file from another of its name; nothing if it is not there."""
+    try:
+        found = file.stat()
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns]
+
+
 class Finetuning:
     """One `finetune` entry of an experiment.
 
@@ -84,12 +94,15 @@ class Finetuning:
         manifest = self._workspace.manifest()
         takes = Takes(manifest, self._workspace.root)
         what = [self._extractor.identity()["normalised"], self._spec.chunk, self._shortest, __version__]
+        files = [[_stamp(f) for f in takes[i].files] for i in range(len(takes))]
         fingerprint = hashlib.sha256(
-            canonical_json([what, takes.fingerprint(range(len(takes)))]).encode()
+            canonical_json([what, takes.fingerprint(range(len(takes))), files]).encode()
         ).hexdigest()
-        cache = self._workspace.folder / "finetune" / "sound"
+        cache = self._workspace.folder / "finetune" / "sound" / fingerprint[:32]
         failures: list[Failure] = []
-        known = read_json(cache / f"{fingerprint[:32]}.json")
+        known = read_json(cache / "failures.json")
+        if known is None:  # never decoded, or not to the end
+            shutil.rmtree(cache, ignore_errors=True)
 
         def pieces() -> Iterator[dict[str, Any]]:
             with Meter("  decoding", len(takes), "clips") as meter:
@@ -107,11 +120,16 @@ class Finetuning:
         features = datasets.Features(
             {"clip_id": datasets.Value("string"), "sound": datasets.List(datasets.Value("float32"))}
         )
-        data = datasets.Dataset.from_generator(
-            pieces, features=features, cache_dir=str(cache), fingerprint=fingerprint[:32]
-        )
+        try:
+            data = datasets.Dataset.from_generator(
+                pieces, features=features, cache_dir=str(cache), fingerprint=fingerprint[:32]
+            )
+        except ValueError:
+            if len({f.clip_id for f in failures}) < len(takes):
+                raise
+            data = datasets.Dataset.from_dict({"clip_id": [], "sound": []}, features=features)  # all failed
         if known is None:
-            publish_json(cache / f"{fingerprint[:32]}.json", {"failures": [asdict(f) for f in failures]})
+            publish_json(cache / "failures.json", {"failures": [asdict(f) for f in failures]})
         else:
             failures = [Failure(**f) for f in known["failures"]]
         clips = np.array(data["clip_id"][:])
@@ -147,10 +165,14 @@ class Finetuning:
         settings = Settings(**fields, precision=self._spec.resolved_precision())
         loop = Loop(network, sounds, labels, fit, watch, settings, folder)
         yield from loop.run()
-        save(network, folder, _RATE)
-        seen = sorted(fold.train | self._extractor.trained_on)
+        save(network, folder, _RATE, self._extractor.normalises)
+        known = frozenset(self.protocol.subjects)
+        seen = sorted(fold.train | (self._extractor.trained_on & known))
         held_out = sorted(fold.inner[0]) if self._spec.select_on == "inner" else []
-        publish_json(folder / "encoder" / "affectstack.json", {"seen_subjects": seen, "fold": fold.index})
+        publish_json(
+            folder / "encoder" / "affectstack.json",
+            {"seen_subjects": seen, "fold": fold.index, "selected_on_test": self._chosen_by_test},
+        )
         self._publish_rows(loop, fold, sounds, folder)
         note = asdict(ModelNote(fold.index, NO_INNER, seen, held_out))
         learned: Learned = loop.learned
@@ -158,6 +180,7 @@ class Finetuning:
             folder / "fold.json",
             {
                 "fingerprint": fingerprint,
+                "identity": self.identity,
                 "model": note,
                 "kept": asdict(learned),
                 "settings": asdict(settings),
@@ -183,7 +206,7 @@ class Finetuning:
             transductive=False,
             untrained=self._extractor.untrained,
             missing_clips=sorted({f.clip_id for f in sounds.failures}),
-            selected_on_test=self._spec.select_on == "test",
+            selected_on_test=self._chosen_by_test,
         )
         return PosteriorTable(pd.concat(rows, ignore_index=True), about)
 
@@ -192,6 +215,26 @@ class Finetuning:
         if len(pieces[0]) < self._shortest:
             raise TooShortError(f"{len(pieces[0])} samples; training needs {self._shortest}")
         return [piece for piece in pieces if len(piece) >= self._shortest]  # the last one may be a rest
+
+    @property
+    def _chosen_by_test(self) -> bool:
+        """Whether test clips chose these weights, or those that they began with."""
+        return self._spec.select_on == "test" or self._extractor.selected_on_test
+
+    def refuse_empty_folds(self, sounds: Sounds) -> None:
+        """Refuse folds without clips to learn from, to watch or to test, before anything is trained."""
+        if not len(sounds.clips):
+            raise AffectstackError(
+                f"finetune.{self.name}: no clip could be read; the first: {sounds.failures[0].message}"
+            )
+        owners = self.protocol.subjects.loc[sounds.clips].to_numpy()
+        for fold in self.protocol.folds:
+            self._parts(fold, sounds)
+            if not np.isin(owners, sorted(fold.test)).any():
+                raise AffectstackError(
+                    f"finetune.{self.name}: fold {fold.index} has no test clip that can be read (subjects "
+                    f"{', '.join(sorted(fold.test))}); see failures.csv"
+                )
 
     @property
     def _shortest(self) -> int:
@@ -234,6 +277,7 @@ class Finetuning:
         what = {
             "version": __version__,
             "settings": self.identity,
+            "precision": self._spec.resolved_precision(),
             "weights": self._extractor.identity(),
             "sound": sounds.sha256,
             "protocol": self.protocol.sha256,
@@ -245,7 +289,7 @@ class Finetuning:
         """Delete states of a run with other inputs, so that none is gone on with by mistake."""
         mark = folder / "running.json"
         if (read_json(mark) or {}).get("fingerprint") != fingerprint:
-            for file in folder.glob("*.state"):
+            for file in [*folder.glob("*.state"), *folder.glob(".*.state.*.tmp")]:
                 file.unlink()
             publish_json(mark, {"fingerprint": fingerprint})
 

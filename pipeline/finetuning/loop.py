@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -91,7 +91,9 @@ class Loop:
         folder: Path,
     ) -> None:
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
 
+        AcceleratorState._reset_state()  # another network of this process may have had another precision
         self._sounds, self._labels, self._fit, self._watch = sounds, labels, list(fit), list(watch)
         self._settings, self._folder = settings, folder
         self._accelerator = Accelerator(mixed_precision=settings.precision)
@@ -135,11 +137,11 @@ class Loop:
             for i in pieces:
                 sound, lengths = padded([self._sounds(i)])
                 rows.append(self.network(*self._here(sound, lengths)).float().cpu().numpy()[0])
-        return np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+        return np.array(rows, dtype=np.float64)
 
     def forget(self) -> None:
         """Delete the states: the result was published."""
-        for file in self._folder.glob("*.state"):
+        for file in [*self._folder.glob("*.state"), *self._folder.glob(".*.state.*.tmp")]:
             file.unlink()
 
     def _step(self, step: int) -> float:
@@ -192,7 +194,9 @@ class Loop:
         tensors = {f"network.{k}": v for k, v in self._bare().state_dict().items()}
         for i, state in self._optimiser.state_dict()["state"].items():
             tensors |= {f"adam.{i}.{name}": torch.as_tensor(value) for name, value in state.items()}
-        self._publish("last", tensors, {"step": step, "best": [best.step, best.accuracy]})
+        scaler = self._accelerator.scaler  # fp16 alone has one; its scale decides which steps are skipped
+        scale = None if scaler is None else scaler.state_dict()
+        self._publish("last", tensors, {"step": step, "best": [best.step, best.accuracy], "scale": scale})
         for file in self._folder.glob("best-*.state"):
             if file.name != f"best-{best.step}.state":
                 file.unlink()
@@ -211,6 +215,8 @@ class Loop:
                 state.setdefault(int(number), {})[field] = value
         known = self._optimiser.state_dict()
         self._optimiser.load_state_dict({**known, "state": state})
+        if facts.get("scale") and self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(facts["scale"])
         return int(facts["step"]), Learned(int(facts["best"][0]), float(facts["best"][1]), self.steps)
 
     def _publish(self, name: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -223,8 +229,8 @@ class Loop:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
-        except OSError as error:
-            raise WriteError(f"cannot write {path}: {error.strerror}") from error
+        except (OSError, SafetensorError) as error:
+            raise WriteError(f"cannot write {path}: {error}") from error
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -73,7 +73,7 @@ def padded(pieces: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
     return sound, lengths
 
 
-def save(network: SpeechClassifier, folder: Path, sampling_rate: int) -> None:
+def save(network: SpeechClassifier, folder: Path, sampling_rate: int, normalises: bool) -> None:
     """Write the encoder as transformers does, ready to be an extractor's weights, and the head beside it."""
     from safetensors.torch import save_file
     from transformers import Wav2Vec2FeatureExtractor
@@ -81,7 +81,7 @@ def save(network: SpeechClassifier, folder: Path, sampling_rate: int) -> None:
 
     logging.disable_progress_bar()
     network.encoder.save_pretrained(folder / "encoder")
-    Wav2Vec2FeatureExtractor(sampling_rate=sampling_rate, do_normalize=True).save_pretrained(
+    Wav2Vec2FeatureExtractor(sampling_rate=sampling_rate, do_normalize=normalises).save_pretrained(
         folder / "encoder"
     )
     save_file({k: v.contiguous() for k, v in network.head.state_dict().items()}, folder / "head.safetensors")

@@ -1,5 +1,6 @@
 """`python -m pipeline.posteriors {ls,import,export}`: bring foreign posteriors in, and ours out."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ from pipeline.cli import (
     say,
     stage,
 )
-from pipeline.experiment import Workspace, load
+from pipeline.experiment import NAME, Workspace, load
 from pipeline.options import ConfigError
 from pipeline.posteriors.dialects import DIALECTS, Foreign, read_csv
 from pipeline.posteriors.exporting import FORMATS, export
@@ -31,7 +32,7 @@ Form = StrEnum("Form", {name: name for name in FORMATS})  # type: ignore[misc]
 
 @app.command("ls")
 def list_tables(experiment: ExperimentOption = DEFAULT_EXPERIMENT) -> int:
-    """List the posterior tables, what they come from and how well they do."""
+    """List the posterior tables and what they come from."""
     workspace = load(experiment)
     protocol = Protocol.of(workspace)
     for path in sorted((workspace.folder / "posteriors").glob("*.parquet")):
@@ -67,8 +68,10 @@ def import_posteriors(
 ) -> int:
     """Bring in posteriors that other software made, checked against the manifest and the folds."""
     workspace = load(experiment)
-    if name in workspace.experiment.heads:
+    if name in {*workspace.experiment.heads, *workspace.experiment.finetune}:
         raise ConfigError(f"--name {name}: this is a head of {experiment}; choose another name")
+    if not re.fullmatch(NAME, name):
+        raise ConfigError(f"--name {name}: expected letters, digits, '.', '_', '@', '-'")
     protocol = Protocol.of(workspace)
     names = _pairs(rename or ())
     foreign = _read(path, form.value, key, names, protocol)

@@ -1,8 +1,9 @@
 """How other people write posteriors: their files, their column orders, their names."""
 
+import csv
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -154,6 +155,7 @@ def read_csv(
         table = _table(file, None, [])
         given = [str(c) for c in table if not str(c).startswith("raw:")]
         spelled = {c: c.removeprefix("p:").strip() for c in given}
+        _refuse_twice(file, spelled, classes, rename or {})
         named = {(rename or {}).get(name, name).casefold(): c for c, name in spelled.items()}
         lacking = [c for c in classes if c.casefold() not in named]
         if lacking:
@@ -166,7 +168,9 @@ def read_csv(
         found = [c for c in table if c in columns]
         order = order or [classes[columns.index(c)] for c in found]
         column = _key(table, file, key)
-        split = table["split"] if "split" in table else pd.Series("test", index=table.index)
+        split = pd.Series("test", index=table.index)
+        if "split" in table:
+            split = table["split"].str.strip().str.lower()
         none = pd.Series("", index=table.index)
         number = next((table[c] for c in ("outer_fold", "fold") if c in table), none)
         for (which, fold), rows in table.groupby([split.rename("split"), number.rename("fold")], sort=True):
@@ -177,8 +181,10 @@ def read_csv(
             labels = rows[label].tolist() if label in rows and label not in columns else None
             own = None if fold == "" else _number(r"(\d+)", str(fold), file)
             parts.append(Part(file, own, _split(str(which)), rows[column].tolist(), values, labels))
-    notes = (f"{left_out} rows that are neither test nor train rows were left out",) if left_out else ()
-    return Foreign("csv", tuple(order), _kind(parts), parts, notes=notes)
+    kind, parts, notes = _kind(path, parts)
+    if left_out:
+        notes = (*notes, f"{left_out} rows that are neither test nor train rows were left out")
+    return Foreign("csv", tuple(order), kind, parts, notes=notes)
 
 
 DIALECTS: dict[str, Callable[[Path], Foreign]] = {
@@ -206,12 +212,13 @@ def _table(file: Path, separator: str | None, needed: Sequence[str]) -> pd.DataF
     try:
         table = pd.read_csv(
             file,
+            encoding="utf-8-sig",
             sep=separator,
             dtype=str,
             keep_default_na=False,
             engine="python" if separator is None else "c",
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise PosteriorError(
             f"{file}: not a readable table ({' '.join(str(error).split())[:160]})"
         ) from error
@@ -283,7 +290,33 @@ def _key(table: pd.DataFrame, file: Path, key: str | None) -> str:
     return found
 
 
-def _kind(parts: Sequence[Part]) -> Kind:
-    values = np.concatenate([p.values for p in parts]) if parts else np.zeros((0, 1))
-    distributions = (values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=1e-3)
-    return "probabilities" if distributions else "logits"
+def _kind(file: Path, parts: Sequence[Part]) -> tuple[Kind, list[Part], tuple[str, ...]]:
+    """Tell what the values are; rounded ones and percentages are brought back to a sum of 1, and said."""
+    if not parts:
+        return "logits", [], ()
+    values = np.concatenate([p.values for p in parts])
+    if not (values >= 0).all():  # also where one is NaN, which is refused later
+        return "logits", list(parts), ()
+    sums = values.sum(axis=1)
+    if np.allclose(sums, 1, atol=1e-3):
+        return "probabilities", list(parts), ()
+    for whole, what in ((1.0, "probabilities"), (100.0, "percentages")):
+        if np.allclose(sums, whole, atol=0.05 * whole):
+            scaled = [replace(p, values=p.values / p.values.sum(axis=1, keepdims=True)) for p in parts]
+            return "probabilities", scaled, (f"rounded {what} were brought to a sum of 1",)
+    raise PosteriorError(
+        f"{file}: posteriors of {sums.min():.3g} to {sums.max():.3g} in sum, none negative: neither "
+        "probabilities, which sum to 1, nor likely logits; give one or the other"
+    )
+
+
+def _refuse_twice(
+    file: Path, spelled: Mapping[str, str], classes: Sequence[str], rename: Mapping[str, str]
+) -> None:
+    """Refuse two columns for one class."""
+    meant: dict[str, list[str]] = {}
+    for column, name in spelled.items():
+        meant.setdefault(rename.get(name, name).casefold(), []).append(column)
+    for name in classes:
+        if len(found := meant.get(name.casefold(), [])) > 1:
+            raise PosteriorError(f"{file}: columns {', '.join(map(repr, found))} are both for class {name!r}")

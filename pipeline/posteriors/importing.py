@@ -52,10 +52,13 @@ def bring_in(
         PosteriorError: If classes, clips, labels, folds or training subjects do not fit or are unknown.
     """
     notes = list(foreign.notes)
-    spelling = _spelling(foreign.classes, protocol.classes, rename or {})
+    # The classes of a csv were found by their names, with `rename`, when it was read.
+    spelling = _spelling(foreign.classes, protocol.classes, {} if foreign.format == "csv" else rename or {})
     theirs = [spelling[c] for c in foreign.classes]
     if theirs != protocol.classes:
         notes.append(f"columns permuted by name: {', '.join(theirs)} -> {', '.join(protocol.classes)}")
+    if not foreign.parts:
+        raise PosteriorError("no test or train rows in these files; a column `split` says which they are")
     rows = pd.concat([_frame(p, theirs) for p in foreign.parts], ignore_index=True)
     _refuse_odd_values(rows, theirs, foreign)
     rows["clip_id"] = _clip_ids(rows["name"], protocol, name_pattern or foreign.name_pattern)
@@ -63,6 +66,12 @@ def bring_in(
     rows = rows[rows["clip_id"] != ""]
     if rows.empty:
         raise PosteriorError(f"none of the clips is in the manifest; they are called {_some(strangers)}")
+    tested = set(rows.loc[rows["split"] == "test", "own_fold"])
+    if untested := sorted(set(rows["own_fold"]) - tested - {_UNNUMBERED}):
+        notes.append(
+            f"their folds {', '.join(map(str, untested))} test nobody of the manifest and were left out"
+        )
+        rows = rows[~rows["own_fold"].isin(untested)]
     if strangers:
         notes.append(
             f"{len(strangers)} clips that are not in the manifest were left out ({_some(strangers)})"
@@ -106,6 +115,7 @@ def bring_in(
         missing_clips=missing,
         imported=foreign.format,
         selected_on_test=foreign.selected_on_test,
+        claimed=others_trained,
     )
     return PosteriorTable(pd.concat(frames, ignore_index=True), about), notes
 
@@ -169,7 +179,8 @@ def _clip_ids(names: pd.Series, protocol: Protocol, pattern: str | None) -> list
 
 def _refuse_other_labels(rows: pd.DataFrame, protocol: Protocol, spelling: Mapping[str, str]) -> None:
     """Refuse rows whose own label is not the manifest's: they belong to other clips than they say."""
-    ours = {theirs.casefold(): name for theirs, name in spelling.items()}
+    spelled = {c.casefold(): c for c in protocol.classes}
+    ours = {theirs.casefold(): spelled.get(name.casefold()) for theirs, name in spelling.items()}
     said = rows[rows["said"] != ""]
     labels = protocol.labels.loc[said["clip_id"]].to_numpy()
     named = said["said"].str.casefold().map(ours).to_numpy()

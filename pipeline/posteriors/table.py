@@ -64,6 +64,7 @@ class About:
         missing_clips: Clips of the manifest that have no usable features.
         imported: The format that the posteriors were imported from; "" for our own heads.
         selected_on_test: True if the models were chosen, or stopped, by their own test clips.
+        claimed: True if a user said whom the models had seen, and no file does.
     """
 
     source: str
@@ -80,6 +81,7 @@ class About:
     missing_clips: list[str]
     imported: str = ""
     selected_on_test: bool = False
+    claimed: bool = False
 
 
 @dataclass(frozen=True)

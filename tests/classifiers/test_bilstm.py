@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from classifiers import HeadError
 from classifiers.bilstm import AttentiveBiLSTM, BiLSTMHead
+from classifiers.stacked_lstm import Stack, Task, train
 
 Data = tuple[list[NDArray[np.float32]], NDArray[np.str_], NDArray[np.str_]]
 
@@ -152,29 +153,22 @@ def test_it_learns_a_sequence_problem_on_new_subjects() -> None:
     assert np.mean(head.predict(X) == y) > 0.85
 
 
-class Spy(BiLSTMHead):
-    """Notes which rows were trained on and which decided when to stop."""
-
-    def _train(
-        self,
-        clips: Sequence[Tensor],
-        y: Tensor,
-        fit_rows: NDArray[np.int64],
-        held_rows: NDArray[np.int64],
-    ) -> None:
-        self.rows_ = fit_rows, held_rows
-        super()._train(clips, y, fit_rows, held_rows)
-
-
 @pytest.mark.parametrize("seed", range(3))
-def test_the_subjects_that_stop_it_are_not_those_it_fits(seed: int) -> None:
+def test_the_subjects_that_stop_it_are_not_those_it_fits(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     X, y, groups = bursts()
-    spy = Spy(hidden=4, max_epochs=1, seed=seed).fit(X, y, groups)
-    fit, held = spy.rows_
-    assert set(groups[held]) == set(spy.held_out_)
-    assert not set(groups[fit]) & set(spy.held_out_)
+    seen: list[Task] = []
+
+    def spy(modules: Any, tasks: list[Task], score: Any, **options: Any) -> Any:
+        seen.extend(tasks)
+        return train(modules, tasks, score, **options)
+
+    monkeypatch.setattr("classifiers.bilstm.train", spy)
+    head = BiLSTMHead(hidden=4, max_epochs=1, seed=seed).fit(X, y, groups)
+    fit, held = seen[0].fit, seen[0].held
+    assert set(groups[held]) == set(head.held_out_)
+    assert not set(groups[fit]) & set(head.held_out_)
     assert sorted([*fit, *held]) == list(range(len(y)))
-    assert len(spy.held_out_) == 2  # one in five of ten
+    assert len(head.held_out_) == 2  # one in five of ten
 
 
 def test_held_out_clips_never_reach_the_weights_or_the_scaler() -> None:
@@ -190,7 +184,7 @@ def test_held_out_clips_never_reach_the_weights_or_the_scaler() -> None:
 
 def scores(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
     told = iter(values)
-    monkeypatch.setattr(BiLSTMHead, "_f1", lambda *_: next(told))
+    monkeypatch.setattr("classifiers.bilstm.f1_score", lambda *_, average: next(told))
 
 
 def test_it_stops_after_so_many_epochs_without_a_better_score(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,18 +203,18 @@ def test_the_weights_of_the_best_epoch_stay(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_rare_classes_weigh_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Balanced weights: n / (K * count), of the clips that are fitted."""
-    given_weights: list[Tensor] = []
+    given: list[Tensor] = []
+    step = Stack.step
 
-    class Loss(nn.CrossEntropyLoss):
-        def __init__(self, weight: Tensor) -> None:
-            given_weights.append(weight)
-            super().__init__(weight=weight)
+    def spy(self: Stack, batches: Any, y: Tensor, weight: Tensor, dice: Any, lr: float) -> None:
+        given.append(weight)
+        step(self, batches, y, weight, dice, lr)
 
-    monkeypatch.setattr(nn, "CrossEntropyLoss", Loss)
+    monkeypatch.setattr(Stack, "step", spy)
     X, _, groups = bursts()
     y = np.array(["rare" if i % 6 == 0 else "usual" for i in range(len(X))])
     small(max_epochs=1).fit(X, y, groups)
-    torch.testing.assert_close(given_weights[0], torch.tensor([6 / 2, 6 / (2 * 5)]))
+    torch.testing.assert_close(given[0], torch.tensor([[6 / 2, 6 / (2 * 5)]]))
 
 
 def test_clips_of_one_frame_work() -> None:
@@ -266,7 +260,7 @@ def test_predicting_twice_gives_the_same_although_it_trained_with_dropout() -> N
 
 
 def test_no_epochs_are_refused() -> None:
-    with pytest.raises(HeadError, match=r"max_epochs is 0; expected at least 1"):
+    with pytest.raises(HeadError, match=r"max_epochs is 0, hidden 8; expected 1 or more"):
         small(max_epochs=0).fit(*bursts())
 
 

@@ -41,12 +41,16 @@ def theirs(X: NDArray[np.float32], y: NDArray[np.str_], **options: object) -> ML
 SCALERS = {"minmax": MinMaxScaler, "standard": StandardScaler}
 
 
+@pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("hidden", [(20,), (16, 8), ()])
 @pytest.mark.parametrize("scale", ["minmax", "standard"])
 @pytest.mark.parametrize("n", [90, 400, 530])
-def test_it_learns_what_scikit_learns_learns(hidden: tuple[int, ...], scale: str, n: int) -> None:
+def test_it_learns_what_scikit_learns_learns(
+    hidden: tuple[int, ...], scale: str, n: int, classes: int
+) -> None:
     """Same random numbers, same batches, same steps: the losses agree epoch by epoch."""
     X, y = clips(n)
+    y = np.array(list("abcd"))[np.searchsorted(list("abcd"), y) % classes]
     ours = BatchedMLPHead(hidden, scale, alpha=0.01, max_iter=30, seed=5).fit(X, y)  # type: ignore[arg-type]
     scaled = SCALERS[scale]().fit_transform(X.astype(np.float64)).astype(np.float32)
     plain = theirs(scaled, y, hidden_layer_sizes=hidden, alpha=0.01, max_iter=30, random_state=5)

@@ -139,7 +139,7 @@ def test_weighted_by_hand() -> None:
 def test_weights_that_make_no_mean_are_refused(weights: list[float]) -> None:
     with pytest.raises(FusionError, match="for 2 sources; expected one per source"):
         Weighted(weights).predict_proba(P_BY_HAND)
-    with pytest.raises(FusionError, match="weights; expected one for each"):
+    with pytest.raises(FusionError, match="1 weights for 2 sources"):
         Weighted([1.0]).of([0, 1])
 
 

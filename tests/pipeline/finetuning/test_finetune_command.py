@@ -127,6 +127,49 @@ def test_a_clip_that_cannot_be_read_costs_that_clip(tones: Lab) -> None:
     assert table.about.missing_clips == ["s0-low-0", "s1-low-0"]
 
 
+def test_what_test_clips_chose_is_said_of_its_features_too(tones: Lab) -> None:
+    tones.document = experiment(select_on="test")
+    tones.document["fusion"]["sources"] = ["emb-log"]
+    tones.save()
+    for command in (("finetune", "audio"), ("extract", "all"), ("train_heads",), ("fuse",)):
+        assert tones.run(*command) == 0, tones.err
+    assert "selected on test: the models of emb-log" in tones.out
+
+
+def test_features_of_an_encoder_that_was_tuned_again_are_stale(tones: Lab) -> None:
+    for command in (("finetune", "audio"), ("extract", "all"), ("train_heads",)):
+        assert tones.run(*command) == 0, tones.err
+    tones.document["finetune"]["speech"]["lr"] = 0.001
+    tones.save()
+    assert tones.run("extract", "all") == 1
+    assert "models/speech/fold0/encoder was made with other settings" in tones.err
+    assert tones.run("finetune", "audio") == 0
+    assert tones.run("train_heads") == 1
+    assert "feature 'emb@fold0' is of an encoder that was fine-tuned anew since" in tones.err
+    assert tones.run("extract", "all") == 0
+    assert tones.run("train_heads") == 0, tones.err
+
+
+def test_a_fold_without_a_readable_test_clip_is_refused_before_training(tones: Lab) -> None:
+    tones.document["folds"] = "loso"
+    tones.save()
+    for file in (tones.folder / "media").glob("s3-*.wav"):
+        file.write_bytes(b"")
+    assert tones.run("finetune", "audio") == 1
+    assert "fold 3 has no test clip that can be read (subjects s3)" in tones.err
+    for file in (tones.folder / "media").glob("*.wav"):
+        file.write_bytes(b"")
+    assert tones.run("finetune", "audio") == 1
+    assert "no clip could be read; the first: " in tones.err
+
+
+def test_a_sweep_over_features_of_folds_is_refused(tones: Lab) -> None:
+    tones.document["sweep"] = [{"features": "emb", "head": "logistic"}]
+    tones.save()
+    assert tones.run("train_heads", "--sweep") == 1
+    assert "sweep: 'logistic' reads 'emb', which is another in every fold" in tones.err
+
+
 def test_features_of_an_encoder_that_was_not_tuned_name_the_command(tones: Lab) -> None:
     assert tones.run("extract", "all") == 1
     assert "feature 'emb@fold0': models/speech/fold0/encoder is not there" in tones.err

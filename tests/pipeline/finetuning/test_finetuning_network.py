@@ -63,7 +63,7 @@ def test_the_convolutions_alone_are_frozen(tmp_path: Path) -> None:
 
 def test_what_is_saved_is_an_extractors_weights(tmp_path: Path) -> None:
     model = network(tmp_path)
-    save(model, tmp_path / "out", 16000)
+    save(model, tmp_path / "out", 16000, True)
     rng = np.random.default_rng(2)
     import soundfile
 

@@ -19,10 +19,12 @@ from foreign_files import (
 )
 from scipy.special import softmax
 
+from manifests import Fold, Folds, Manifest
 from manifests.ravdess import EMOTIONS
 from pipeline.posteriors import PosteriorError, PosteriorTable
 from pipeline.posteriors.dialects import DIALECTS, Foreign, read_csv
 from pipeline.posteriors.importing import bring_in
+from pipeline.protocol import Protocol
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "mmer-wav2vec2": write_wav2vec2,
@@ -265,3 +267,73 @@ def test_posteriors_of_another_length_are_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("-0.3, 3.0", "3.0", 1))
     with pytest.raises(PosteriorError, match=r"row \d+ has 7 posteriors; expected 8"):
         DIALECTS["mmer-bilstm"](tmp_path)
+
+
+def test_a_swap_of_names_is_done_once(tmp_path: Path) -> None:
+    path, table = named(tmp_path)
+    swapped = table.rename(columns={"happy": "sad", "sad": "happy"}).assign(
+        emotion=["sad" if e == "happy" else "happy" if e == "sad" else e for e in protocol().labels]
+    )
+    swapped.to_csv(path, index=False)
+    rename = {"happy": "sad", "sad": "happy"}
+    foreign = read_csv(path, EMOTIONS, "emotion", rename=rename)
+    found, _ = bring_in(foreign, "theirs", protocol(), rename=rename, others_trained=True)
+    clips, values = found.part("test", 0)
+    np.testing.assert_allclose(values, softmax(logits(clips, EMOTIONS), axis=1), atol=1e-9)
+    assert found.about.claimed
+
+
+@pytest.mark.parametrize(("factor", "decimals"), [(1, 2), (100, 0)])
+def test_rounded_probabilities_and_percentages_stay_what_they_are(
+    tmp_path: Path, factor: int, decimals: int
+) -> None:
+    path, table = named(tmp_path)
+    exact = table[list(EMOTIONS)].to_numpy()
+    table[list(EMOTIONS)] = (factor * exact).round(decimals)
+    table.to_csv(path, index=False)
+    foreign = csv(path)
+    assert foreign.kind == "probabilities"
+    assert "were brought to a sum of 1" in foreign.notes[0]
+    found, _ = bring_in(foreign, "theirs", protocol(), others_trained=True)
+    values = found.rows[[f"p:{e}" for e in EMOTIONS]].to_numpy()
+    np.testing.assert_allclose(values.sum(axis=1), 1)
+    assert np.abs(np.sort(values, axis=1) - np.sort(exact, axis=1)).max() < 0.05
+
+
+def test_numbers_that_are_neither_probabilities_nor_logits_are_refused(tmp_path: Path) -> None:
+    path, table = named(tmp_path)
+    table[list(EMOTIONS)] *= 3
+    table.to_csv(path, index=False)
+    with pytest.raises(PosteriorError, match="neither probabilities, which sum to 1, nor likely logits"):
+        csv(path)
+
+
+def test_odd_tables_are_read_or_refused_in_one_line(tmp_path: Path) -> None:
+    path, table = named(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # as Excel writes UTF-8
+    assert len(csv(path).parts[0].names) == 32
+    table.assign(split="Test").to_csv(path, index=False)
+    assert csv(path).parts[0].split == "test"
+    table.assign(split="val").to_csv(path, index=False)
+    with pytest.raises(PosteriorError, match="no test or train rows"):
+        bring_in(csv(path), "theirs", protocol())
+    path.write_text("")
+    with pytest.raises(PosteriorError, match="not a readable table"):
+        csv(path)
+    table.assign(Happy=0.5).to_csv(path, index=False)
+    with pytest.raises(PosteriorError, match="columns 'happy', 'Happy' are both for class 'happy'"):
+        csv(path)
+
+
+def test_a_fold_of_strangers_is_left_out(tmp_path: Path) -> None:
+    """A manifest of some of the subjects: the files of the other folds still have train rows of ours."""
+    write_static(tmp_path)
+    whole = protocol()
+    few = whole.labels.index[whole.subjects.isin(TESTED[0])]
+    frame = pd.DataFrame({"clip_id": few, "subject": whole.subjects[few], "emotion": whole.labels[few]})
+    manifest = Manifest(frame.assign(held="0").reset_index(drop=True))
+    fold = Fold(0, frozenset(TESTED[0]), frozenset({"99"}), ())
+    ours = Protocol.from_manifest(manifest, "emotion", EMOTIONS, Folds([fold], "one"))
+    found, notes = bring_in(DIALECTS["mmer-static"](tmp_path), "theirs", ours, others_trained=True)
+    assert "their folds 1 test nobody of the manifest and were left out" in notes
+    assert set(found.rows["split"]) == {"test"}

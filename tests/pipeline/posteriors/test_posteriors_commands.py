@@ -158,6 +158,12 @@ def test_a_head_is_not_overwritten(lab: Lab) -> None:
     assert "--name one-log: this is a head of experiment.yaml" in lab.err
 
 
+def test_names_that_are_no_plain_names_are_refused(lab: Lab) -> None:
+    args = ("import", "theirs.csv", "--format", "csv", "--name", "../evil")
+    assert lab.run("posteriors.__main__", *args) == 1
+    assert "--name ../evil: expected letters, digits" in lab.err
+
+
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [
