@@ -1,5 +1,6 @@
 """Heads against scikit-learn's: calibrated support vectors on the width of ComParE, nested perceptrons."""
 
+import time
 import warnings
 from typing import Any
 
@@ -17,6 +18,7 @@ from classifiers.bilstm import AttentiveBiLSTM, BiLSTMHead
 from classifiers.contract import held_out_parts
 from classifiers.mlp_batched import BatchedMLPHead
 from classifiers.svc import SVCHead
+from pipeline.processes import worker_pool
 
 CLIPS, COLUMNS, CLASSES, SUBJECTS = 570, 6373, 8, 19
 
@@ -94,14 +96,20 @@ def recurrent(epochs: int = 2) -> None:
         for own in rows:
             fold(own)
 
-    heads = [BiLSTMHead(max_epochs=epochs) for _ in rows]
-    compare(
-        f"bilstm, 5 folds of {clips} sequences of 80 to 140 x 35, {epochs} epochs, against a loop",
-        lambda: BiLSTMHead.fit_many(heads, x, names, rows, subject.tolist()),
-        loop,
-        rounds=2,
-        warm=False,
-    )
+    with worker_pool(2) as pool:
+
+        def shared() -> None:
+            parts = [rows[k::2] for k in range(2)]
+            list(pool.map(_side_by_side, parts, [(x, names, subject.tolist(), epochs)] * 2))
+
+        list(pool.map(time.sleep, [1, 1]))  # both processes are there
+        name = f"bilstm, 5 folds of {clips} sequences of 80 to 140 x 35, {epochs} epochs"
+        compare(f"{name}, two processes side by side against a loop", shared, loop, rounds=2)
+
+
+def _side_by_side(rows: list[NDArray[np.int64]], given: tuple[Any, Any, list[str], int]) -> None:
+    x, names, subjects, epochs = given
+    BiLSTMHead.fit_many([BiLSTMHead(max_epochs=epochs) for _ in rows], x, names, rows, subjects)
 
 
 def main() -> None:

@@ -61,7 +61,8 @@ def index_path(workspace: Workspace, name: str) -> Path:
 
 def spec_as_json(workspace: Workspace, name: str) -> dict[str, Any]:
     """Return how the experiment describes a feature, for comparing."""
-    return workspace.experiment.features[name].model_dump(mode="json")
+    spec = workspace.experiment.features[name]
+    return spec.model_dump(mode="json", exclude=set() if spec.finetuned else {"finetuned"})
 
 
 def read_index(workspace: Workspace, name: str) -> FeatureIndex:
