@@ -21,6 +21,7 @@ _BY_CODE = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 _ALPHABETICAL = ("angry", "calm", "disgust", "fearful", "happy", "neutral", "sad", "surprised")
 _SAME = {"fear": "fearful", "surprise": "surprised"}
 _TAKE = r"0[123]-(.+)"  # a RAVDESS name without its modality field
+_NAN = ("nan", "-nan")  # numbers of a kind; they are refused with the clip's name
 _KEYS = ("clip_id", "clip", "name", "video_name", "file", "filename")
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?(?:nan|inf)")
 
@@ -246,10 +247,13 @@ def _values(table: pd.DataFrame, file: Path) -> NDArray[np.float64]:
 
 
 def _floats(table: pd.DataFrame, file: Path) -> NDArray[np.float64]:
-    try:
-        return table.to_numpy(dtype=np.float64)
-    except ValueError as error:
-        raise PosteriorError(f"{file}: a posterior that is no number ({error})") from error
+    numbers = table.apply(pd.to_numeric, errors="coerce")
+    wrong = numbers.isna() & ~table.apply(lambda cells: cells.str.strip().str.lower().isin(_NAN))
+    if wrong.to_numpy().any():
+        row, column = (int(i[0]) for i in np.nonzero(wrong.to_numpy()))
+        cell, name = table.iloc[row, column], table.columns[column]
+        raise PosteriorError(f"{file}: row {row + 1}, column {name!r}: {cell!r} is no number")
+    return numbers.to_numpy(dtype=np.float64)
 
 
 def _lists(cells: pd.Series, file: Path) -> NDArray[np.float64]:
