@@ -56,8 +56,8 @@ class Run:
         oracle: Share of clips that at least one source has right.
         all_right: Share of clips that all sources have right.
         control: Accuracy of the same fusion where the clips of each subject exchanged their labels, mean
-            of several draws; far more than chance is a leak. None for rules, which learn nothing, and where the
-            clips of a subject all have one label.
+            of several draws; far more than chance is a leak. None for rules, which learn nothing, and where
+            the clips of a subject all have one label.
         spec: How it was fused.
         flags: What a reader must know, each `"<what>: <sentence>"`.
         folds: The fused test posteriors.
