@@ -29,7 +29,7 @@ class Head(ClassifierMixin, BaseEstimator):
 
     Attributes:
         sequence: False: X is `[N, D]`. True: X is a list of N arrays `[T_i, D]`.
-        batched: True if `fit_many` fits several at once, faster than one after the other.
+        batched: True if `fit_many` fits several side by side, faster than one after the other.
         classes_: The classes in the order of the posterior's columns.
     """
 
@@ -60,7 +60,7 @@ class Head(ClassifierMixin, BaseEstimator):
         rows: Sequence[NDArray[np.int64]],
         groups: Sequence[str] | None = None,
     ) -> None:
-        """Fit heads of the same settings, each on its own part of the clips.
+        """Fit heads of the same settings, each on its own part of the clips: one after the other.
 
         Args:
             heads: Unfitted.
@@ -69,7 +69,10 @@ class Head(ClassifierMixin, BaseEstimator):
             rows: The clips that each head learns from.
             groups: `[N]` subjects.
         """
-        raise NotImplementedError
+        labels = y if isinstance(y, pd.Categorical) else np.asarray(y, dtype=str)
+        for head, own in zip(heads, rows, strict=True):
+            clips = [X[i] for i in own] if cls.sequence else np.asarray(X)[own]
+            head.fit(clips, labels[own], None if groups is None else [groups[i] for i in own])
 
     @abstractmethod
     def predict_proba(self, X: Any) -> NDArray[np.float64]:

@@ -38,7 +38,6 @@ from pipeline.training import (
     load_data,
     refuse_empty_folds,
     refuse_leaks,
-    train_fold,
     train_folds,
 )
 
@@ -157,7 +156,7 @@ def _train(
     units = _units(workspace, todo, workers)
     if workers == 1 or len(units) <= 1:
         for unit in units:
-            _train_unit(workspace, unit, data[data_key(workspace, unit[0].head, unit[0].fold.index)], classes)
+            train_folds(workspace, unit, data[data_key(workspace, unit[0].head, unit[0].fold.index)], classes)
             yield from (None for _ in unit)
         return
     pool = worker_pool(min(workers, len(units)))
@@ -194,15 +193,7 @@ def _train_in_worker(unit: list[FoldJob], workspace: Workspace, manifest: Manife
     if key not in _LOADED:
         _LOADED.clear()
         _LOADED[key] = load_data(workspace, manifest, *key)
-    _train_unit(workspace, unit, _LOADED[key], workspace.classes(manifest))
-
-
-def _train_unit(workspace: Workspace, unit: list[FoldJob], data: HeadData, classes: Sequence[str]) -> None:
-    if workspace.head(unit[0].head).batched:
-        train_folds(workspace, unit, data, classes)
-        return
-    for job in unit:
-        train_fold(workspace, job, data, classes)
+    train_folds(workspace, unit, _LOADED[key], workspace.classes(manifest))
 
 
 if __name__ == "__main__":

@@ -183,20 +183,14 @@ def is_done(job: FoldJob) -> bool:
     return note is not None and note.get("fingerprint") == job.fingerprint and _rows_path(job).is_file()
 
 
-def train_fold(workspace: Workspace, job: FoldJob, data: HeadData, classes: Sequence[str]) -> None:
-    """Train a fold's models and publish its head, its posteriors and its note.
+def train_folds(
+    workspace: Workspace, jobs: Sequence[FoldJob], data: HeadData, classes: Sequence[str]
+) -> None:
+    """Train the models of one or several folds of a head; publish heads, posteriors and notes.
 
     The head of the whole training part predicts the test clips and, for in-sample stacking, its own
     training clips; one head per inner fold predicts that inner fold's clips ("oof").
     """
-    heads = {inner: fit_head(workspace, job, data, rows) for inner, rows in _parts(job, data).items()}
-    _publish_fold(job, data, heads, classes)
-
-
-def train_folds(
-    workspace: Workspace, jobs: Sequence[FoldJob], data: HeadData, classes: Sequence[str]
-) -> None:
-    """Do the same for several folds of a head that can be trained for all of them at once."""
     parts = [(job, inner, rows) for job in jobs for inner, rows in _parts(job, data).items()]
     for job, _, rows in parts:
         _refuse_nothing(job, rows)
@@ -211,7 +205,8 @@ def train_folds(
             data.subjects.tolist(),
         )
     except AffectstackError as error:
-        raise type(error)(f"head {jobs[0].head!r}: {error}") from error
+        folds = ", ".join(str(job.fold.index) for job in jobs)
+        raise type(error)(f"head {jobs[0].head!r}, fold {folds}: {error}") from error
     for job in jobs:
         own = {inner: head for (of, inner, _), head in zip(parts, heads, strict=True) if of is job}
         _publish_fold(job, data, own, classes)
