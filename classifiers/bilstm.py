@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -15,7 +14,16 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from classifiers.contract import Head, HeadError, Labels, Scale, check_classes, held_out_parts, make_scaler
+from classifiers.contract import (
+    Head,
+    HeadError,
+    Labels,
+    Scale,
+    as_labels,
+    check_classes,
+    held_out_parts,
+    make_scaler,
+)
 from classifiers.registry import HEADS
 from classifiers.stacked_lstm import Task, train
 
@@ -135,7 +143,7 @@ class BiLSTMHead(Head):
                 f"max_epochs is {like.max_epochs}, hidden {like.hidden}; expected 1 or more of each"
             )
         _check_sequences(X, X[0].shape[1])
-        labels = y if isinstance(y, pd.Categorical) else np.asarray(y, dtype=str)
+        labels = as_labels(y)
         subjects = np.arange(len(X)).astype(str) if groups is None else np.asarray(groups, dtype=str)
         together: dict[int, list[tuple[Any, Task]]] = {}
         for head, own in zip(heads, rows, strict=True):

@@ -69,7 +69,7 @@ class Head(ClassifierMixin, BaseEstimator):
             rows: The clips that each head learns from.
             groups: `[N]` subjects.
         """
-        labels = y if isinstance(y, pd.Categorical) else np.asarray(y, dtype=str)
+        labels = as_labels(y)
         for head, own in zip(heads, rows, strict=True):
             clips = [X[i] for i in own] if cls.sequence else np.asarray(X)[own]
             head.fit(clips, labels[own], None if groups is None else [groups[i] for i in own])
@@ -138,6 +138,11 @@ class StaticHead(Head):
 def make_scaler(scale: Scale) -> StandardScaler | MinMaxScaler | None:
     """Return a new scaler; it is fitted on training clips alone, inside the fold."""
     return {"none": None, "minmax": MinMaxScaler(), "standard": StandardScaler()}[scale]
+
+
+def as_labels(y: Labels) -> pd.Categorical | NDArray[Any]:
+    """Return class names that rows can be chosen from; a Categorical keeps the order of its classes."""
+    return y if isinstance(y, pd.Categorical) else np.asarray(y, dtype=str)
 
 
 def check_classes(y: Labels) -> tuple[NDArray[Any], NDArray[np.int64]]:

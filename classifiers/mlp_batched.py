@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from classifiers.contract import (
@@ -13,6 +12,7 @@ from classifiers.contract import (
     Labels,
     Scale,
     StaticHead,
+    as_labels,
     check_classes,
     make_scaler,
 )
@@ -75,7 +75,7 @@ class BatchedMLPHead(StaticHead):
             raise HeadError(
                 f"hidden is {list(heads[0].hidden)}, max_iter {heads[0].max_iter}; expected 1 or more of each"
             )
-        labels = y if isinstance(y, pd.Categorical) else np.asarray(y, dtype=str)
+        labels = as_labels(y)
         problems: dict[tuple[str, ...], list[tuple[Any, Problem]]] = {}
         for head, own in zip(heads, rows, strict=True):
             head.classes_, index = check_classes(labels[own])

@@ -78,8 +78,8 @@ class Wav2Vec2(WindowExtractor):
 
     @property
     def untrained(self) -> bool:  # type: ignore[override]  # decided by the weights
-        """True for random weights."""
-        return self._resolved().random
+        """True for random weights, and for those that our own fine-tuning began with random ones."""
+        return self._resolved().random or bool(self._note.get("untrained", False))
 
     @property
     def trained_on(self) -> frozenset[str]:  # type: ignore[override]  # known by the weights as well

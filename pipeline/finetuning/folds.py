@@ -171,7 +171,12 @@ class Finetuning:
         held_out = sorted(fold.inner[0]) if self._spec.select_on == "inner" else []
         publish_json(
             folder / "encoder" / "affectstack.json",
-            {"seen_subjects": seen, "fold": fold.index, "selected_on_test": self._chosen_by_test},
+            {
+                "seen_subjects": seen,
+                "fold": fold.index,
+                "selected_on_test": self._chosen_by_test,
+                "untrained": self._extractor.untrained,
+            },
         )
         self._publish_rows(loop, fold, sounds, folder)
         note = asdict(ModelNote(fold.index, NO_INNER, seen, held_out))

@@ -136,6 +136,13 @@ def test_what_test_clips_chose_is_said_of_its_features_too(tones: Lab) -> None:
     assert "selected on test: the models of emb-log" in tones.out
 
 
+def test_a_random_beginning_is_said_of_its_features_too(tones: Lab) -> None:
+    (tones.folder / "small/affectstack.json").write_text(json.dumps({"seen_subjects": [], "untrained": True}))
+    for command in (("finetune", "audio"), ("extract", "all"), ("train_heads",), ("fuse",)):
+        assert tones.run(*command) == 0, tones.err
+    assert "untrained: features of emb-log, speech come from random weights" in tones.out
+
+
 def test_features_of_an_encoder_that_was_tuned_again_are_stale(tones: Lab) -> None:
     for command in (("finetune", "audio"), ("extract", "all"), ("train_heads",)):
         assert tones.run(*command) == 0, tones.err
