@@ -19,10 +19,10 @@ from fusion.logpool import LogPool
 from manifests import Manifest, make_folds
 from manifests.ravdess import EMOTIONS
 from pipeline.evaluation import fuse_and_score
-from pipeline.experiment import FusionSpec
 from pipeline.posteriors.dialects import DIALECTS
 from pipeline.posteriors.importing import bring_in
 from pipeline.protocol import Protocol
+from pipeline.sections import FusionSpec
 
 _MODELS = (
     SVC(), LogisticRegression(max_iter=10000), RidgeClassifier(), Perceptron(), NuSVC(nu=0.3),

@@ -14,7 +14,8 @@ from sklearn.svm import SVC
 from torch import nn
 from turns import compare, say
 
-from classifiers.bilstm import AttentiveBiLSTM, BiLSTMHead
+from classifiers.attentive_bilstm import AttentiveBiLSTM
+from classifiers.bilstm import BiLSTMHead
 from classifiers.contract import held_out_parts
 from classifiers.mlp_batched import BatchedMLPHead
 from classifiers.svc import SVCHead

@@ -14,8 +14,9 @@ from turns import compare
 from extractors import Features
 from pipeline.engine.finish import publish_index
 from pipeline.engine.plan import Takes, make_plan
-from pipeline.experiment import Workspace, parse
+from pipeline.experiment import parse
 from pipeline.store import Block, FeatureStore, Verified, shard_name, write_shard
+from pipeline.workspace import Workspace
 
 # Rows and columns of a clip, clips, clips per shard.
 SHAPES = {

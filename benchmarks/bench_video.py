@@ -18,7 +18,7 @@ from extractors.slowfast import SlowFast8x8R50
 from extractors.slowfast_network import build, slow_frames
 from extractors.weights import Weights
 from pipeline.cli import quieten
-from pipeline.experiment import Workspace
+from pipeline.workspace import Workspace
 
 CLIPS, WORKERS = 6, 2
 SPEC = {"extractor": "slowfast_8x8_r50", "weights": "random"}

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pipeline.engine.local import LocalEngine, Settings
 from pipeline.engine.messages import Failed, Job
 from pipeline.engine.plan import Plan, Takes, make_plan
-from pipeline.experiment import Workspace, parse
+from pipeline.experiment import parse
 from pipeline.store import record_path
+from pipeline.workspace import Workspace
 
 RATE = 16000
 

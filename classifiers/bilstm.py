@@ -1,18 +1,13 @@
 """A bidirectional LSTM with attention over frames (MMER's "Sequence1Modal", SYSTEMS 2.6)."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from sklearn.metrics import f1_score
-from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from classifiers.contract import (
     Head,
@@ -25,57 +20,17 @@ from classifiers.contract import (
     make_scaler,
 )
 from classifiers.registry import HEADS
-from classifiers.stacked_lstm import Task, train
+
+if TYPE_CHECKING:  # PyTorch takes two seconds to import, which no other head needs
+    from classifiers.attentive_bilstm import AttentiveBiLSTM
+    from classifiers.stacked_lstm import Task
 
 Sequences = Sequence[NDArray[np.float32]]
 
 
-class AttentiveBiLSTM(nn.Module):
-    """Two bidirectional layers, a score per frame, a masked softmax, a weighted sum, K logits.
-
-    Args:
-        inputs: D.
-        classes: K.
-        hidden: Units per direction.
-        dropout: Between the layers, inside the attention, and on its scores.
-    """
-
-    def __init__(self, inputs: int, classes: int, hidden: int, dropout: float) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(
-            inputs, hidden, num_layers=2, bidirectional=True, dropout=dropout, batch_first=True
-        )
-        self.attention = nn.Sequential(
-            nn.Linear(2 * hidden, 2 * hidden),
-            nn.Tanh(),
-            nn.Dropout(dropout),
-            nn.Linear(2 * hidden, 1),
-            nn.Tanh(),
-            nn.Dropout(dropout),
-        )
-        self.out = nn.Linear(2 * hidden, classes)
-
-    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Classify padded sequences.
-
-        Args:
-            x: `[N, T, D]`, padded on the right with anything.
-            lengths: `[N]` real frames, on the CPU.
-
-        Returns:
-            `[N, K]` logits and `[N, T']` attention weights: 0 on padding, each row summing to 1.
-        """
-        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        states, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)  # [N, T', 2H]
-        scores = self.attention(states).squeeze(-1)
-        frames = torch.arange(scores.shape[1])
-        weights = scores.masked_fill(frames >= lengths[:, None], -torch.inf).softmax(dim=1)
-        return self.out((weights[:, :, None] * states).sum(dim=1)), weights
-
-
 @HEADS.register("bilstm")
 class BiLSTMHead(Head):
-    """The network above, trained with class weights, stopped by held-out subjects.
+    """`AttentiveBiLSTM`, trained with class weights, stopped by held-out subjects.
 
     Part of the training subjects are held out to watch the weighted F1; the weights of the best epoch stay.
 
@@ -137,6 +92,10 @@ class BiLSTMHead(Head):
         groups: Sequence[str] | None = None,
     ) -> None:
         """Train heads of the same settings side by side."""
+        from sklearn.metrics import f1_score
+
+        from classifiers.stacked_lstm import train
+
         like = heads[0]
         if like.max_epochs < 1 or like.hidden < 1:
             raise HeadError(
@@ -168,17 +127,14 @@ class BiLSTMHead(Head):
     def predict_proba(self, X: Sequences) -> NDArray[np.float64]:
         """Return `[N, K]` posteriors; the batch a clip meets does not change them."""
         _check_sequences(X, self.network_.lstm.input_size)
-        clips = self._tensors(X)
-        out = np.empty((len(clips), len(self.classes_)))
-        self.network_.eval()
-        with torch.inference_mode():
-            for rows in _by_length(clips, self.batch):
-                logits, _ = self.network_(*_pad([clips[i] for i in rows]))
-                out[rows] = logits.double().softmax(dim=1).numpy()
-        return out
+        from classifiers.attentive_bilstm import posteriors
+
+        return posteriors(self.network_, self._scaled(X), self.batch)
 
     def save(self, folder: Path) -> None:
         """Write `head.json` and `head.safetensors`."""
+        from safetensors.torch import save_file
+
         folder.mkdir(parents=True, exist_ok=True)
         scaler = None
         if self.scaler_ is not None:
@@ -202,6 +158,10 @@ class BiLSTMHead(Head):
         Raises:
             HeadError: If a file is absent or does not fit.
         """
+        from safetensors.torch import load_file
+
+        from classifiers.attentive_bilstm import AttentiveBiLSTM
+
         try:
             facts: dict[str, Any] = json.loads((folder / "head.json").read_text(encoding="utf-8"))
             head = cls(**facts["params"])
@@ -224,8 +184,12 @@ class BiLSTMHead(Head):
         own: NDArray[np.int64],
         groups: NDArray[Any] | None,
         subjects: NDArray[Any],
-    ) -> Task:
+    ) -> "Task":
         """Hold subjects out and fit the scaler; return what there is to learn."""
+        import torch
+
+        from classifiers.stacked_lstm import Task
+
         self.classes_, index = check_classes(labels[own])
         of = None if groups is None else groups[own].tolist()
         fit_rows, held_rows = held_out_parts(of, self.classes_[index], self.parts, self.seed)[0]
@@ -233,18 +197,21 @@ class BiLSTMHead(Head):
         self.scaler_ = make_scaler(self.scale)
         if self.scaler_ is not None:
             self.scaler_.fit(np.concatenate([X[i] for i in own[fit_rows]]))
-        clips = self._tensors([X[i] for i in own])
+        clips = [torch.from_numpy(x) for x in self._scaled([X[i] for i in own])]
         return Task(fit_rows, held_rows, torch.from_numpy(index), clips, self.seed)
 
-    def _untrained(self, inputs: int) -> AttentiveBiLSTM:
+    def _untrained(self, inputs: int) -> "AttentiveBiLSTM":
+        import torch
+
+        from classifiers.attentive_bilstm import AttentiveBiLSTM
+
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return AttentiveBiLSTM(inputs, len(self.classes_), self.hidden, self.dropout)
 
-    def _tensors(self, X: Sequences) -> list[Tensor]:
-        scaler = self.scaler_
-        scaled = X if scaler is None else [scaler.transform(x) for x in X]
-        return [torch.from_numpy(np.asarray(x, dtype=np.float32)) for x in scaled]
+    def _scaled(self, X: Sequences) -> list[NDArray[np.float32]]:
+        scaled = X if self.scaler_ is None else [self.scaler_.transform(x) for x in X]
+        return [np.asarray(x, dtype=np.float32) for x in scaled]
 
 
 def _check_sequences(X: Sequences, width: int) -> None:
@@ -256,15 +223,3 @@ def _check_sequences(X: Sequences, width: int) -> None:
             )
         if not np.isfinite(x).all():
             raise HeadError(f"clip {i} has features that are NaN or infinite")
-
-
-def _by_length(clips: Sequence[Tensor], batch: int) -> Iterator[list[int]]:
-    """Yield row numbers in batches of similar length, so that little is padding."""
-    order = sorted(range(len(clips)), key=lambda i: (len(clips[i]), i))
-    for first in range(0, len(order), batch):
-        yield order[first : first + batch]
-
-
-def _pad(clips: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    lengths = torch.tensor([len(c) for c in clips])
-    return nn.utils.rnn.pad_sequence(list(clips), batch_first=True), lengths

@@ -1,7 +1,7 @@
 """A multi-layer perceptron that is trained for all folds at once."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from classifiers.contract import (
     make_scaler,
 )
 from classifiers.registry import HEADS
-from classifiers.stacked import Network, Problem, predict, train
+
+if TYPE_CHECKING:  # PyTorch takes two seconds to import, which most heads do not need
+    pass
 
 
 @HEADS.register("mlp-batched")
@@ -68,6 +70,8 @@ class BatchedMLPHead(StaticHead):
         groups: Sequence[str] | None = None,
     ) -> None:
         """Fit heads of the same settings side by side."""
+        from classifiers.stacked import Problem, train
+
         data = np.asarray(X, dtype=np.float64)
         if not np.isfinite(data).all():
             raise HeadError("a feature is NaN or infinite")
@@ -98,6 +102,8 @@ class BatchedMLPHead(StaticHead):
 
     def predict_proba(self, X: FloatArray) -> NDArray[np.float64]:
         """Return `[N, K]` posteriors."""
+        from classifiers.stacked import Network, predict
+
         data = np.asarray(X, dtype=np.float64)
         data = data if self.scaler_ is None else self.scaler_.transform(data)
         return predict(Network(self.weights_, self.biases_, []), data.astype(np.float32))

@@ -13,13 +13,14 @@ from affectstack import AffectstackError, __version__
 from fusion import Fuser
 from pipeline import posteriors, stacking
 from pipeline.cli import stage
-from pipeline.experiment import FusionSpec, Stacking, Workspace
 from pipeline.options import ConfigError
 from pipeline.posteriors import PosteriorError, PosteriorTable
 from pipeline.protocol import Protocol
 from pipeline.scoring import Scores, score
+from pipeline.sections import FusionSpec, Stacking
 from pipeline.stacking import FusedFold
 from pipeline.statistics import McNemar, mcnemar, subject_interval
+from pipeline.workspace import Workspace
 
 _CONTROLS = 5  # draws of permuted labels
 

@@ -29,11 +29,12 @@ from pipeline.engine.local import LocalEngine, Settings, memory_per_worker
 from pipeline.engine.messages import Limits
 from pipeline.engine.plan import Plan, Takes, changed_keys, make_plan
 from pipeline.engine.reporter import Reporter
-from pipeline.experiment import Workspace, load
+from pipeline.experiment import load
 from pipeline.features import index_path, read_index
 from pipeline.files import WriteError, read_json
 from pipeline.options import ConfigError
 from pipeline.store import Failure, sweep_temporaries
+from pipeline.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
 

@@ -8,9 +8,9 @@ from typing import Any
 from affectstack import AffectstackError
 from extractors import Features
 from pipeline.cli import stage
-from pipeline.experiment import Workspace
 from pipeline.files import publish_json, read_json
 from pipeline.store import FeatureStore
+from pipeline.workspace import Workspace
 
 
 class FeatureError(AffectstackError):

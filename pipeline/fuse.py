@@ -21,11 +21,12 @@ from pipeline.cli import (
     stage,
 )
 from pipeline.evaluation import Run, evaluate
-from pipeline.experiment import Workspace, load
+from pipeline.experiment import load
 from pipeline.files import publish, publish_json
 from pipeline.options import ConfigError
 from pipeline.posteriors import NO_INNER, rows_of, to_parquet
 from pipeline.scoring import Scores
+from pipeline.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
 

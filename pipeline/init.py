@@ -14,9 +14,10 @@ from manifests.archive import folder_beside, is_archive, unpack
 from manifests.archive_members import size_text
 from pipeline import recipes
 from pipeline.cli import DEFAULT_EXPERIMENT, EXIT_OK, SetOption, relative_to_cwd, run, say, stage
-from pipeline.experiment import Workspace, dump, override, parse
+from pipeline.experiment import dump, override, parse
 from pipeline.files import publish
 from pipeline.options import ConfigError, build
+from pipeline.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
 

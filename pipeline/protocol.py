@@ -9,8 +9,8 @@ from typing import Self
 import pandas as pd
 
 from manifests import Folds, Manifest
-from pipeline.experiment import Workspace
 from pipeline.files import canonical_json
+from pipeline.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from affectstack import AffectstackError
 from fusion import Fuser, FusionError, Joined, Missing, Source, join
-from pipeline.experiment import Stacking
 from pipeline.posteriors import NO_INNER, PosteriorTable, Split
 from pipeline.protocol import Protocol
+from pipeline.sections import Stacking
 from pipeline.training import LeakError
 
 

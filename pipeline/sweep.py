@@ -5,15 +5,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
-from pipeline.experiment import HeadSpec, Workspace
 from pipeline.files import publish, publish_json, read_json
 from pipeline.processes import worker_pool
 from pipeline.protocol import Protocol
+from pipeline.sections import HeadSpec
 from pipeline.statistics import binomial_half_width, subject_interval
 from pipeline.training import (
     FoldJob,
@@ -25,6 +27,7 @@ from pipeline.training import (
     refuse_empty_folds,
     refuse_leaks,
 )
+from pipeline.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,16 @@ class Sweep:
                 _try(self._grid, job, self._data_of(job.head), self._path(job))
                 yield
             return
-        pool = worker_pool(min(workers, len(jobs)))
+        pool, rest = worker_pool(min(workers, len(jobs))), list(jobs)
         try:
-            tasks = [(self._grid, self._manifest, job, self._path(job)) for job in jobs]
+            there = Thread(target=lambda: pool.submit(int).result(), daemon=True)
+            there.start()
+            with threadpool_limits(1):
+                while rest and there.is_alive():  # for seconds, in which the first settings are tried here
+                    job = rest.pop(0)
+                    _try(self._grid, job, self._data_of(job.head), self._path(job))
+                    yield
+            tasks = [(self._grid, self._manifest, job, self._path(job)) for job in rest]
             futures = [pool.submit(_try_in_worker, *task) for task in tasks]
             for future in as_completed(futures):
                 future.result()

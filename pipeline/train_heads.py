@@ -21,9 +21,9 @@ from pipeline.cli import (
     stage,
     workers_or_cores,
 )
-from pipeline.experiment import Workspace, load
+from pipeline.experiment import load
 from pipeline.options import ConfigError
-from pipeline.processes import worker_pool
+from pipeline.processes import expect_pool, worker_pool
 from pipeline.progress import Meter
 from pipeline.protocol import Protocol
 from pipeline.scoring import score
@@ -40,6 +40,7 @@ from pipeline.training import (
     refuse_leaks,
     train_folds,
 )
+from pipeline.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
 Data = dict[tuple[str, int | None], HeadData]  # by `data_key`
@@ -56,8 +57,11 @@ def train_heads(
 ) -> int:
     """Train the experiment's heads per outer and inner fold; finished folds are not trained again."""
     workspace = load(experiment, overrides or ())
+    workers = workers_or_cores(workers)
+    if workers > 1:
+        expect_pool()
     if sweep:
-        return _sweep(workspace, workers_or_cores(workers))
+        return _sweep(workspace, workers)
     if not workspace.experiment.heads:
         raise ConfigError(f"{workspace.file.name} has no heads; add some under `heads:`")
     manifest = workspace.manifest()
@@ -76,7 +80,7 @@ def train_heads(
     count = sum(len(j) for j in jobs.values())
     say(f"{len(heads)} heads on {len(folds)} folds ({folds.name}); {count - len(todo)} of {count} are there")
     with Meter("  training", len(todo), "folds") as meter:
-        for _ in _train(workspace, manifest, todo, data, workers_or_cores(workers)):
+        for _ in _train(workspace, manifest, todo, data, workers):
             meter.add(1)
     for head in heads:
         read = [data[key] for key in _keys(workspace, head, folds)]

@@ -14,11 +14,11 @@ from affectstack import AffectstackError, __version__
 from classifiers import Head, normalise_by_subject, pool_mean
 from manifests import Fold, Manifest
 from pipeline.cli import stage
-from pipeline.experiment import Workspace, fold_feature
 from pipeline.features import FeatureIndex, index_path, load_features, read_index
 from pipeline.files import canonical_json, publish, publish_json, read_json
 from pipeline.posteriors import NO_INNER, About, ModelNote, PosteriorTable, rows_of, to_parquet
 from pipeline.protocol import Protocol
+from pipeline.workspace import Workspace, fold_feature
 
 
 class LeakError(AffectstackError):

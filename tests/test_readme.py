@@ -10,7 +10,8 @@ from classifiers import HEADS
 from extractors import EXTRACTORS
 from fusion import FUSERS
 from pipeline import recipes
-from pipeline.experiment import Workspace, parse
+from pipeline.experiment import parse
+from pipeline.workspace import Workspace
 
 HOUSE = Path(__file__).parents[1]
 README = (HOUSE / "README.md").read_text(encoding="utf-8")

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.engine.plan import Plan
-from pipeline.experiment import Workspace
 from pipeline.features import FeatureIndex, spec_as_json
 from pipeline.files import publish
 from pipeline.store import Failure, identity_sha256
+from pipeline.workspace import Workspace
 
 
 def publish_index(plan: Plan, workspace: Workspace) -> FeatureIndex:

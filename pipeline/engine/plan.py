@@ -17,9 +17,9 @@ from extractors.hardware import has_bf16
 from manifests import Manifest
 from manifests.manifest import MEDIA_COLUMNS
 from pipeline.engine.messages import Take
-from pipeline.experiment import Workspace
 from pipeline.options import ConfigError
 from pipeline.store import Record, Verified, identity_sha256, read_record, shard_name
+from pipeline.workspace import Workspace
 
 _SHARD_BYTES = 256 << 20
 

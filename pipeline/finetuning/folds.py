@@ -18,14 +18,15 @@ from extractors.contract import Clip, ClipError, TooShortError
 from extractors.wav2vec2 import Wav2Vec2
 from manifests import Fold
 from pipeline.engine.plan import Takes
-from pipeline.experiment import FinetuneSpec, Workspace
 from pipeline.files import canonical_json, publish, publish_json, read_json
 from pipeline.finetuning.loop import Learned, Loop, Settings
 from pipeline.finetuning.network import SpeechClassifier, save
 from pipeline.posteriors import NO_INNER, About, ModelNote, PosteriorTable, rows_of, to_parquet
 from pipeline.progress import Meter
 from pipeline.protocol import Protocol
+from pipeline.sections import FinetuneSpec
 from pipeline.store import Failure
+from pipeline.workspace import Workspace
 
 if TYPE_CHECKING:
     import datasets

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pipeline.files import WriteError
+
 if TYPE_CHECKING:
     from transformers import Wav2Vec2Model
 
@@ -74,14 +76,23 @@ def padded(pieces: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
 
 
 def save(network: SpeechClassifier, folder: Path, sampling_rate: int, normalises: bool) -> None:
-    """Write the encoder as transformers does, ready to be an extractor's weights, and the head beside it."""
+    """Write the encoder as transformers does, ready to be an extractor's weights, and the head beside it.
+
+    Raises:
+        WriteError: If the disk is full or the folder cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
     from transformers import Wav2Vec2FeatureExtractor
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    network.encoder.save_pretrained(folder / "encoder")
-    Wav2Vec2FeatureExtractor(sampling_rate=sampling_rate, do_normalize=normalises).save_pretrained(
-        folder / "encoder"
-    )
-    save_file({k: v.contiguous() for k, v in network.head.state_dict().items()}, folder / "head.safetensors")
+    encoder, head = folder / "encoder", {k: v.contiguous() for k, v in network.head.state_dict().items()}
+    try:
+        network.encoder.save_pretrained(encoder)
+        Wav2Vec2FeatureExtractor(sampling_rate=sampling_rate, do_normalize=normalises).save_pretrained(
+            encoder
+        )
+        save_file(head, folder / "head.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise WriteError(f"cannot write {folder}: {error}") from error

@@ -17,13 +17,15 @@ from pipeline.cli import (
     say,
     stage,
 )
-from pipeline.experiment import NAME, Workspace, load
+from pipeline.experiment import load
 from pipeline.options import ConfigError
 from pipeline.posteriors.dialects import DIALECTS, Foreign, read_csv
 from pipeline.posteriors.exporting import FORMATS, export
 from pipeline.posteriors.importing import bring_in
 from pipeline.protocol import Protocol
 from pipeline.scoring import score
+from pipeline.sections import NAME
+from pipeline.workspace import Workspace
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Look after posterior tables.")
 Dialect = StrEnum("Dialect", {name: name for name in ("csv", *DIALECTS)})  # type: ignore[misc]  # made from a table

@@ -20,7 +20,6 @@ from fusion.mmer import MMERFusion
 from manifests import Manifest, make_folds
 from manifests.ravdess import EMOTIONS
 from pipeline.evaluation import Run, fuse_and_score
-from pipeline.experiment import FusionSpec
 from pipeline.posteriors import PosteriorTable
 from pipeline.posteriors.dialects import DIALECTS
 from pipeline.posteriors.importing import bring_in
@@ -28,6 +27,7 @@ from pipeline.processes import worker_pool
 from pipeline.protocol import Protocol
 from pipeline.references.figure import Figure
 from pipeline.scoring import Scores
+from pipeline.sections import FusionSpec
 
 _POINTS = 0.001  # of accuracy, in %
 _CALIBRATION = 0.0001

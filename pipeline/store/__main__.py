@@ -1,6 +1,7 @@
 """`python -m pipeline.store {ls,verify,export,gc}`: look after feature stores."""
 
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -17,11 +18,12 @@ from pipeline.cli import (
     say,
     stage,
 )
-from pipeline.experiment import Workspace, load
+from pipeline.experiment import load
 from pipeline.progress import Meter
 from pipeline.store import FeatureStore, maintenance
 from pipeline.store.export import FORMATS, Source, export
 from pipeline.store.indexes import features_folder, known_index, read_indexes, require_known, uses
+from pipeline.workspace import Workspace
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Look after feature stores.")
 Format = StrEnum("Format", {name: name for name in FORMATS})  # type: ignore[misc]  # made from a table
@@ -104,11 +106,12 @@ def collect_garbage(
     ] = 1.0,
     experiment: ExperimentOption = DEFAULT_EXPERIMENT,
 ) -> int:
-    """List, or delete, what no feature uses."""
+    """List, or delete, what no feature uses, and sound that was decoded for fine-tuning."""
     workspace = load(experiment)
     using = uses(workspace, read_indexes(workspace))
+    unused = maintenance.garbage(features_folder(workspace), using, days)
     size = 0
-    for item in maintenance.garbage(features_folder(workspace), using, days):
+    for item in chain(unused, maintenance.decoded_sound(workspace.folder, days)):
         size += item.bytes
         if delete:
             item.delete()

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from affectstack import AffectstackError, did_you_mean
 from pipeline.cli import stage
-from pipeline.experiment import Workspace
 from pipeline.features import FeatureError, FeatureIndex, read_index
 from pipeline.files import read_json
 from pipeline.store.maintenance import Use
+from pipeline.workspace import Workspace
 
 
 def features_folder(workspace: Workspace) -> Path:

@@ -160,6 +160,14 @@ def garbage(features: Path, uses: Sequence[Use], days: float = 1.0) -> Iterator[
                 yield Garbage(path, why, _size(path))
 
 
+def decoded_sound(workspace: Path, days: float = 1.0) -> Iterator[Garbage]:
+    """Yield the sound that `finetune` keeps decoded, if nobody touched it for some days: it is made anew."""
+    for folder in _folders(workspace / "finetune" / "sound"):
+        newest = max((p.lstat().st_mtime for p in folder.rglob("*")), default=folder.lstat().st_mtime)
+        if newest < time.time() - days * _DAY:
+            yield Garbage(folder, "decoded sound, which finetune makes anew if need be", _size(folder))
+
+
 def sweep_temporaries(folder: Path) -> int:
     """Delete temporary files of dead processes that are older than a day.
 

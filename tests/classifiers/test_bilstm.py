@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from classifiers import HeadError
-from classifiers.bilstm import AttentiveBiLSTM, BiLSTMHead
+from classifiers.attentive_bilstm import AttentiveBiLSTM
+from classifiers.bilstm import BiLSTMHead
 from classifiers.stacked_lstm import Stack, Task, train
 
 Data = tuple[list[NDArray[np.float32]], NDArray[np.str_], NDArray[np.str_]]
@@ -162,7 +163,7 @@ def test_the_subjects_that_stop_it_are_not_those_it_fits(seed: int, monkeypatch:
         seen.extend(tasks)
         return train(modules, tasks, score, **options)
 
-    monkeypatch.setattr("classifiers.bilstm.train", spy)
+    monkeypatch.setattr("classifiers.stacked_lstm.train", spy)
     head = BiLSTMHead(hidden=4, max_epochs=1, seed=seed).fit(X, y, groups)
     fit, held = seen[0].fit, seen[0].held
     assert set(groups[held]) == set(head.held_out_)
@@ -184,7 +185,7 @@ def test_held_out_clips_never_reach_the_weights_or_the_scaler() -> None:
 
 def scores(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
     told = iter(values)
-    monkeypatch.setattr("classifiers.bilstm.f1_score", lambda *_, average: next(told))
+    monkeypatch.setattr("sklearn.metrics.f1_score", lambda *_, average: next(told))
 
 
 def test_it_stops_after_so_many_epochs_without_a_better_score(monkeypatch: pytest.MonkeyPatch) -> None:

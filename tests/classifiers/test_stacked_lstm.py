@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from classifiers.bilstm import AttentiveBiLSTM, BiLSTMHead
+from classifiers.attentive_bilstm import AttentiveBiLSTM
+from classifiers.bilstm import BiLSTMHead
 from classifiers.stacked_lstm import Stack
 
 

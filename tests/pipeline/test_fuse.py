@@ -12,8 +12,9 @@ from lab import CLASSES, Lab
 from fusion.rules import Mean
 from pipeline import posteriors
 from pipeline.evaluation import fuse_and_score
-from pipeline.experiment import FusionSpec, load
+from pipeline.experiment import load
 from pipeline.protocol import Protocol
+from pipeline.sections import FusionSpec
 
 
 def metrics(lab: Lab) -> dict[str, Any]:

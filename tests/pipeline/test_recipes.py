@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from pipeline import recipes
-from pipeline.experiment import Workspace, override, parse
+from pipeline.experiment import override, parse
 from pipeline.options import ConfigError
+from pipeline.workspace import Workspace
 
 
 @pytest.mark.parametrize("name", recipes.names())

@@ -12,7 +12,8 @@ from pipeline.engine.cluster import Unit, units
 from pipeline.engine.local import LocalEngine, Settings
 from pipeline.engine.messages import Job
 from pipeline.engine.plan import Plan, Takes, make_plan
-from pipeline.experiment import Workspace, load
+from pipeline.experiment import load
+from pipeline.workspace import Workspace
 
 ray = pytest.importorskip("ray")
 

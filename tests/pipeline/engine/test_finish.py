@@ -7,9 +7,10 @@ from lab import Lab
 
 from pipeline.engine.finish import publish_index, write_failures
 from pipeline.engine.plan import Plan, Takes, make_plan
-from pipeline.experiment import Workspace, load
+from pipeline.experiment import load
 from pipeline.features import read_index
 from pipeline.store import Failure
+from pipeline.workspace import Workspace
 
 
 def plan(lab: Lab) -> tuple[Workspace, Plan]:

@@ -1,3 +1,5 @@
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from transformers import Wav2Vec2Model
 
 from extractors.contract import Clip
 from extractors.wav2vec2 import Wav2Vec2
+from pipeline.files import WriteError
 from pipeline.finetuning.network import SpeechClassifier, padded, save
 
 
@@ -76,3 +79,16 @@ def test_what_is_saved_is_an_extractors_weights(tmp_path: Path) -> None:
     np.testing.assert_allclose(rows, expected, atol=1e-5)
     head = load_file(tmp_path / "out/head.safetensors")
     assert torch.equal(head["4.bias"], model.head[4].bias)
+
+
+def test_a_full_disk_is_told(tmp_path: Path) -> None:
+    model = network(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(WriteError, match=r"cannot write .*out: .*"):
+            save(model, tmp_path / "out", 16000, True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)

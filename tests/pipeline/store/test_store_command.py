@@ -291,6 +291,19 @@ def test_gc_deletes_only_what_nobody_uses(lab: Lab, store: Path) -> None:
     assert lab.out == "nothing to delete\n"
 
 
+def test_gc_finds_the_sound_that_finetune_decoded(lab: Lab, store: Path) -> None:
+    cache = lab.folder / "finetune/sound/0123/generator"
+    cache.mkdir(parents=True)
+    (cache / "data.arrow").write_bytes(b"x" * 1000)
+    assert run(lab, "gc", "--delete") == 0, lab.err
+    assert cache.exists()  # it is young: a training may run on it
+    for path in [cache / "data.arrow", cache, cache.parent]:
+        os.utime(path, (0, 0))
+    assert run(lab, "gc", "--delete") == 0, lab.err
+    assert "decoded sound" in lab.out
+    assert not cache.parent.exists()
+
+
 def test_gc_leaves_what_is_young(lab: Lab, store: Path) -> None:
     unused = lab.folder / "features/table/0123456789ab"
     put(unused / shard_name(0))

@@ -1,0 +1,183 @@
+"""An experiment in its folder: what its sections name, built."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from affectstack import did_you_mean
+from classifiers import HEADS, Head
+from extractors import EXTRACTORS, Extractor
+from fusion import FUSERS, Fuser, Tempered
+from manifests import Folds, Manifest, make_folds
+from pipeline.options import ConfigError, build
+from pipeline.sections import Experiment, FeatureSpec, FusionSpec, HeadSpec
+
+
+def fold_feature(name: str, fold: int) -> str:
+    """Return what a feature of one fold is called."""
+    return f"{name}@fold{fold}"
+
+
+class Workspace:
+    """An experiment file together with the folder it works in.
+
+    Args:
+        experiment: What the file says.
+        folder: Where the file lies; features, models, posteriors and reports go there.
+        file: The file.
+    """
+
+    def __init__(self, experiment: Experiment, folder: Path, file: Path) -> None:
+        self.experiment = experiment
+        self.folder = folder
+        self.file = file
+        self.scoped = frozenset(n for n, spec in experiment.features.items() if spec.finetuned)
+        self._check_references()
+
+    @property
+    def root(self) -> Path:
+        """The corpus root."""
+        return (self.folder / self.experiment.root).resolve()
+
+    def with_fold_features(self) -> "Workspace":
+        """Return the same with one feature per fold in place of each that a fine-tuned encoder makes."""
+        if not self.scoped:
+            return self
+        count = len(self.folds(self.manifest()))
+        features: dict[str, FeatureSpec] = {}
+        for name, spec in self.experiment.features.items():
+            if spec.finetuned is None:
+                features[name] = spec
+                continue
+            for fold in range(count):
+                place = f"models/{spec.finetuned}/fold{fold}/encoder"
+                changed = {**spec.model_dump(exclude={"finetuned"}), "weights": place}
+                features[fold_feature(name, fold)] = FeatureSpec.model_validate(changed)
+        workspace = Workspace(self.experiment, self.folder, self.file)
+        workspace.experiment = self.experiment.model_copy(update={"features": features})
+        return workspace
+
+    def tuned_encoder(self, feature: str) -> Path | None:
+        """Return the folder of the weights of a feature of one fold; None for other features."""
+        name, scoped, _ = feature.partition("@fold")
+        if not scoped or name not in self.scoped:
+            return None
+        return self.folder / self.experiment.features[feature].options()["weights"]
+
+    def manifest(self) -> Manifest:
+        """Read and validate the manifest."""
+        return Manifest.read_csv(self.folder / self.experiment.manifest, root=self.root)
+
+    def classes(self, manifest: Manifest) -> list[str]:
+        """Return the classes in report order."""
+        if self.experiment.classes is not None:
+            return list(self.experiment.classes)
+        return sorted(set(manifest.labels(self.experiment.label)))
+
+    def folds(self, manifest: Manifest) -> Folds:
+        """Build the folds."""
+        return make_folds(self.experiment.folds, manifest, self.experiment.inner_folds)
+
+    def extractor(self, name: str) -> Extractor:
+        """Construct a feature's extractor."""
+        spec = self.experiment.features[name]
+        where = f"features.{name}"
+        extractor = build(
+            EXTRACTORS, spec.extractor, spec.options(), where, self.folder, {"modality": spec.modality}
+        )
+        if extractor.modality != spec.modality:
+            raise ConfigError(
+                f"{where}: modality {spec.modality!r}, but {spec.extractor} reads {extractor.modality!r}"
+            )
+        return extractor
+
+    def head(self, name: str) -> Head:
+        """Construct a head, unfitted."""
+        spec = self.experiment.heads[name]
+        defaults = {"seed": self.experiment.seed}
+        return build(HEADS, spec.head, spec.options(), f"heads.{name}", self.folder, defaults)
+
+    def with_heads(self, heads: Mapping[str, HeadSpec]) -> "Workspace":
+        """Return the same with other heads, which may have any names."""
+        experiment = self.experiment.model_copy(
+            update={"heads": dict(heads), "sweep": (), "fusion": FusionSpec()}
+        )
+        return Workspace(experiment, self.folder, self.file)
+
+    def head_identity(self, name: str) -> dict[str, Any]:
+        """Return everything that the experiment says about a head, defaults included, as JSON."""
+        spec = self.experiment.heads[name]
+        own = {"features": spec.features, "pool": spec.pool, "speaker_norm": spec.speaker_norm}
+        params: dict[str, Any] = json.loads(json.dumps(self.head(name).get_params(), default=str))
+        return {"head": spec.head, **own, **params}
+
+    def fuser(self) -> Fuser:
+        """Construct the fuser, unfitted."""
+        spec = self.experiment.fusion
+        fuser = build(FUSERS, spec.method, spec.options(), "fusion", self.folder)
+        if spec.temperature and fuser.raw:
+            raise ConfigError(
+                f"fusion: {spec.method} takes what the models gave as it is; leave temperature out"
+            )
+        return Tempered(fuser) if spec.temperature else fuser
+
+    def sources(self) -> list[str]:
+        """Return the heads, fine-tuned encoders and imported tables that are fused."""
+        named = self.experiment.fusion.sources
+        return self._known_sources() if named is None else list(named)
+
+    def finetune_weights(self, name: str) -> str | None:
+        """Return the weights that an encoder begins with; a folder of the experiment by its path."""
+        weights = self.experiment.finetune[name].weights
+        return str(self.folder / weights) if weights and (self.folder / weights).exists() else weights
+
+    def finetune_identity(self, name: str) -> dict[str, Any]:
+        """Return everything that the experiment says about a fine-tuned encoder, as JSON."""
+        return {"head": "finetuned", **self.experiment.finetune[name].model_dump(mode="json")}
+
+    def _known_sources(self) -> list[str]:
+        return [*self.experiment.heads, *self.experiment.finetune, *self.experiment.imported]
+
+    def _check_references(self) -> None:
+        """Find every mistake that needs no data, before anything starts."""
+        experiment = self.experiment
+        for name, spec in experiment.features.items():
+            if spec.finetuned is None:
+                self.extractor(name)
+                continue
+            tuned = experiment.finetune.get(spec.finetuned)
+            if tuned is None:
+                raise ConfigError(
+                    f"features.{name}.finetuned: no encoder {spec.finetuned!r} under `finetune:`"
+                    f"{did_you_mean(spec.finetuned, experiment.finetune)}"
+                )
+            if tuned.encoder != spec.extractor:
+                raise ConfigError(
+                    f"features.{name}: extractor {spec.extractor!r}, "
+                    f"but {spec.finetuned} is a {tuned.encoder}"
+                )
+        settings = experiment.settings()
+        for name, setting in settings.items():
+            if setting.features in self.scoped:
+                raise ConfigError(
+                    f"sweep: {name!r} reads {setting.features!r}, which is another in every fold; a sweep "
+                    "tries heads on features that all folds share"
+                )
+        if settings:
+            self.with_heads(settings)
+        for name, head in experiment.heads.items():
+            if head.features not in experiment.features:
+                raise ConfigError(
+                    f"heads.{name}: no feature {head.features!r} in this experiment"
+                    f"{did_you_mean(head.features, experiment.features)}"
+                )
+            self.head(name)
+        known = self._known_sources()
+        if twice := [name for name, times in Counter(known).items() if times > 1]:
+            raise ConfigError(f"{twice[0]!r} is the name of two sources; every one needs its own")
+        for source in experiment.fusion.sources or ():
+            if source not in known:
+                raise ConfigError(f"fusion.sources: no source {source!r}{did_you_mean(source, known)}")
+        self.fuser()
