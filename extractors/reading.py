@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from extractors.audio import Waveform, read_waveform, read_waveforms
 from extractors.contract import Clip
-from extractors.video import Frame, decode, sample_frames
+from extractors.video import Frame, Resize, decode, sample_frames
 
 
 def sound_of(clip: Clip, rate: int) -> Waveform:
@@ -27,13 +27,13 @@ def sound_of(clip: Clip, rate: int) -> Waveform:
     return sounds[rate]
 
 
-def frames_of(clip: Clip, step: float, short_side: int | None = None) -> Iterator[Frame]:
+def frames_of(clip: Clip, step: float, resize: Resize | None = None) -> Iterator[Frame]:
     """Yield the frames of a clip on a time grid.
 
     Args:
         clip: The clip.
         step: Seconds between two frames.
-        short_side: Pixels of the shorter side; None keeps the size.
+        resize: How pictures are resized; None keeps the size.
 
     Raises:
         ClipError: See `sample_frames`.
@@ -42,4 +42,4 @@ def frames_of(clip: Clip, step: float, short_side: int | None = None) -> Iterato
     frames = None
     if shared is not None:
         frames = shared.stream(("frames", path), lambda: decode(path, clip.start))
-    return sample_frames(path, step, short_side=short_side, start=clip.start, end=clip.end, frames=frames)
+    return sample_frames(path, step, resize=resize, start=clip.start, end=clip.end, frames=frames)

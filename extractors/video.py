@@ -1,13 +1,17 @@
 """Video files as frames on a time grid."""
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
+from av import Packet
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from extractors.contract import DecodeError, LimitExceededError, MissingMediaError
@@ -33,12 +37,38 @@ class Frame:
     time: float
     image: NDArray[np.uint8]
 
+    def changed(self, image: NDArray[np.uint8]) -> "Frame":
+        """Return the frame with another picture."""
+        return replace(self, image=image)
+
+
+@dataclass(frozen=True)
+class Resize:
+    """How pictures are resized.
+
+    Attributes:
+        side: Pixels of the shorter side, or of both.
+        how: "short" keeps the proportions, "square" does not.
+        interpolation: Of the pixels.
+    """
+
+    side: int
+    how: Literal["short", "square"] = "short"
+    interpolation: Literal["bilinear", "area", "bicubic"] = "bilinear"
+
+    def size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the new width and height."""
+        if self.how == "square":
+            return self.side, self.side
+        scale = self.side / min(width, height)
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
 
 def sample_frames(
     path: Path,
     step: float,
     *,
-    short_side: int | None = None,
+    resize: Resize | None = None,
     start: float | None = None,
     end: float | None = None,
     frames: Iterator[Decoded] | None = None,
@@ -52,7 +82,7 @@ def sample_frames(
     Args:
         path: The file.
         step: Seconds between two grid times.
-        short_side: Resize so that the shorter side has this many pixels; None keeps the size.
+        resize: How; None keeps the size.
         start: Where to begin, in seconds; None is the first frame.
         end: Where to stop, in seconds; None is the end of the video.
         frames: What `decode` gives for this path and `start`, where it is decoded already.
@@ -73,15 +103,47 @@ def sample_frames(
         while shown is not None and (at := begin + grid * step) < time - _TOLERANCE:
             if end is not None and at >= end - _TOLERANCE:
                 return
-            yield Frame(at, _rgb(shown, short_side))
+            yield Frame(at, _rgb(shown, resize))
             grid += 1
         shown, ends = frame, time + length
     if shown is None:
         raise DecodeError(f"{path.name}: no frame could be decoded")
     stop = ends if end is None else min(end, ends)
     while (at := begin + grid * step) < stop - _TOLERANCE:
-        yield Frame(at, _rgb(shown, short_side))
+        yield Frame(at, _rgb(shown, resize))
         grid += 1
+
+
+def grid_frames(path: Path, step: float, *, start: float | None = None, end: float | None = None) -> int:
+    """Return how many frames `sample_frames` gives, without decoding pictures where time stamps tell.
+
+    Raises:
+        ClipError: See `sample_frames`.
+    """
+    first, last = _span(path)
+    begin = first if start is None else max(start, 0.0)
+    stop = last if end is None else min(end, last)
+    return max(0, math.ceil((stop - begin - _TOLERANCE) / step))
+
+
+def _span(path: Path) -> tuple[float, float]:
+    """Return when the first frame is shown, and until when the last one is, in seconds."""
+    with open_media(path) as container:
+        stream = _pictures(path, container)
+        base, zero = float(stream.time_base or 0), origin(container)
+        packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
+        if packets and all(p.pts is not None and p.duration for p in packets):
+            shown = [_shown(p, base, zero) for p in packets]
+            return min(begin for begin, _ in shown), max(end for _, end in shown)
+    times = [(time, time + length) for _, time, length in decode(path)]
+    if not times:
+        raise DecodeError(f"{path.name}: no frame could be decoded")
+    return times[0][0], times[-1][1]
+
+
+def _shown(packet: Packet, base: float, zero: float) -> tuple[float, float]:
+    begin = (packet.pts or 0) * base - zero
+    return begin, begin + (packet.duration or 0) * base
 
 
 def decode(path: Path, start: float | None = None) -> Iterator[Decoded]:
@@ -106,10 +168,7 @@ def decode(path: Path, start: float | None = None) -> Iterator[Decoded]:
 
 
 def _decoded(path: Path, container: InputContainer) -> Iterator[Decoded]:
-    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not pictures:
-        raise MissingMediaError(f"{path.name}: no video stream")
-    stream = pictures[0]
+    stream = _pictures(path, container)
     if stream.codec_context is None:
         raise DecodeError(f"{path.name}: its video is of a kind that FFmpeg cannot decode")
     _refuse_huge(path, stream.codec_context.width, stream.codec_context.height)
@@ -131,6 +190,13 @@ def _decoded(path: Path, container: InputContainer) -> Iterator[Decoded]:
         refuse_cut_stream(path, "video", time + usual, stated_end(container, stream))
 
 
+def _pictures(path: Path, container: InputContainer) -> VideoStream:
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        raise MissingMediaError(f"{path.name}: no video stream")
+    return streams[0]
+
+
 def _refuse_huge(path: Path, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise LimitExceededError(
@@ -138,12 +204,12 @@ def _refuse_huge(path: Path, width: int, height: int) -> None:
         )
 
 
-def _rgb(frame: av.VideoFrame, short_side: int | None) -> NDArray[np.uint8]:
-    width, height = frame.width, frame.height
-    if short_side is not None:
-        scale = short_side / min(width, height)
-        width, height = max(1, round(width * scale)), max(1, round(height * scale))
-    resized = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR")
+def _rgb(frame: av.VideoFrame, resize: Resize | None) -> NDArray[np.uint8]:
+    width, height, how = frame.width, frame.height, "BILINEAR"
+    if resize is not None:
+        width, height = resize.size(width, height)
+        how = resize.interpolation.upper()
+    resized = frame.reformat(width=width, height=height, format="rgb24", interpolation=how)
     image = resized.to_ndarray().astype(np.uint8, copy=False)
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

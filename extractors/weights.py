@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 RANDOM = "random"
+LEGACY = (".pkl", ".pickle")
 _CARDS = Path(__file__).with_name("weights.toml")
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?")
 
@@ -30,12 +31,17 @@ class Card:
     The certificate holds what was measured with random weights, and what the tests hold the extractor to.
 
     Attributes:
-        mean: Of pixels in 0..1, RGB, as the network was trained; the same for the three colours.
+        mean: Of pixels in 0..1 as the network was trained; the same for the three colours.
         std: Their standard deviation.
+        size: Pixels of a side, as the network was trained.
+        colour: "rgb" or "bgr".
+        gflop: 10^9 operations of a window of that size, by fvcore; a multiplication and its addition are two.
         bf16_cosine: The least cosine of a row in bfloat16 with the same row in float32; 0: not allowed.
         batch_tolerance: The largest change of a value by what else is in the batch, as a share of the
             largest value.
         padding_tolerance: The same, by padding.
+        compiling_saves: Seconds that compiling was measured to save per window, in float32 on two cores.
+        compiling_saves_bf16: The same in bfloat16.
     """
 
     name: str
@@ -48,9 +54,14 @@ class Card:
     revision: str = ""
     mean: float = 0.0
     std: float = 1.0
+    size: int = 0
+    colour: str = "rgb"
+    gflop: float = 0.0
     bf16_cosine: float = 0.0
     batch_tolerance: float = 0.0
     padding_tolerance: float = 0.0
+    compiling_saves: float = 0.0
+    compiling_saves_bf16: float = 0.0
 
     @property
     def allows_bf16(self) -> bool:
@@ -147,6 +158,11 @@ def load_state_dict(path: Path) -> "dict[str, Tensor]":
             return _finite(path, load_file(path))
         except (SafetensorError, OSError) as error:
             raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
+    if path.suffix in LEGACY:
+        raise WeightsError(
+            f"{path}: a pickle, which is never loaded as it is; "
+            f"run: python -m pipeline.convert_weights {path}"
+        )
     if path.suffix not in (".pyth", ".pt", ".pth", ".bin"):
         raise WeightsError(f"{path}: unknown kind {path.suffix!r}; expected .safetensors, .pyth, .pt or .pth")
     import pickle

@@ -1,4 +1,4 @@
-"""`python -m pipeline.verify --against mmer --data DIR`: derive published figures from published files."""
+"""`python -m pipeline.verify --against {golden,mmer} --data DIR`: published figures from published files."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +15,7 @@ Reference = StrEnum("Reference", {name: name for name in REFERENCES})  # type: i
 
 @app.command()
 def verify(
-    against: Annotated[Reference, typer.Option("--against", help="Which publication.")],
+    against: Annotated[Reference, typer.Option("--against", help="Which publication, or golden vectors.")],
     data: Annotated[Path, typer.Option("--data", help="The folder of its published files.")],
     workers: WorkersOption = None,
 ) -> int:
@@ -28,12 +28,17 @@ def verify(
         count += 1
         failed += not figure.passes
         verdict = "pass" if figure.passes else "FAIL"
-        say(f"{figure.name:<44} {figure.ours:>9.4f} {figure.reference:>9.4f} {verdict}")
+        say(f"{figure.name:<44} {_number(figure.ours)} {_number(figure.reference)} {verdict}")
     if failed:
         complain(f"{failed} of {count} figures differ from the reference")
         return EXIT_USAGE
     say(f"all {count} figures agree")
     return EXIT_OK
+
+
+def _number(value: float) -> str:
+    """Return a figure in nine places: small ones, such as differences, by their size."""
+    return f"{value:>9.1e}" if 0 < abs(value) < 1e-3 else f"{value:>9.4f}"
 
 
 if __name__ == "__main__":

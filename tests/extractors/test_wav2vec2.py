@@ -125,7 +125,7 @@ def test_a_clip_has_the_same_values_in_any_batch(
     together = extractor.embed(windows)
     for window, rows in zip(windows, together, strict=True):
         (alone,) = extractor.embed([window])
-        assert difference(rows, alone) <= (0 if kind == "group" else 1e-5)
+        assert difference(rows, alone) <= (0 if kind == "group" else 3e-5)  # 1.2e-5 without AVX-512
 
 
 def test_padding_would_change_a_network_with_group_normalisation(folders: dict[str, Path]) -> None:

@@ -1,0 +1,1 @@
+"""Clip networks with the parameter names of PySlowFast, and what runs them."""
