@@ -132,7 +132,8 @@ def _span(path: Path) -> tuple[float, float]:
         stream = _pictures(path, container)
         base, zero = float(stream.time_base or 0), origin(container)
         packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
-        if packets and all(p.pts is not None and p.duration for p in packets):
+        told = container.format.name.split(",")[0] in _INDEXED  # others' time stamps are FFmpeg's guesses
+        if told and packets and all(p.pts is not None and p.duration for p in packets):
             shown = [_shown(p, base, zero) for p in packets]
             return min(begin for begin, _ in shown), max(end for _, end in shown)
     times = [(time, time + length) for _, time, length in decode(path)]

@@ -33,6 +33,11 @@ class Shape:
         """Steps that a window covers."""
         return self.frames * self.spacing
 
+    @property
+    def reach(self) -> int:
+        """Steps from its first frame to its last one."""
+        return (self.frames - 1) * self.spacing
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -72,19 +77,19 @@ class Sliding:
 
     def fits(self, number: int, start: int, total: int) -> bool:
         """See `Places`."""
-        return number == 0 or start + self.shape.span <= total
+        return number == 0 or start + self.shape.reach < total
 
 
 @dataclass(frozen=True)
 class Centred:
-    """One window around every so manieth frame."""
+    """One window around a frame at equal steps, which is the middle one of its frames."""
 
     shape: Shape
     stride: int
 
     def start(self, number: int) -> int:
         """See `Places`."""
-        return number * self.stride - self.shape.span // 2
+        return number * self.stride - self.shape.frames // 2 * self.shape.spacing
 
     def fits(self, number: int, start: int, total: int) -> bool:
         """See `Places`."""
@@ -134,7 +139,7 @@ def cut(frames: Iterator[Frame], shape: Shape, places: Places) -> Iterator[Piece
         start = places.start(number)
         if start is None:
             return
-        while not ended and seen <= start + (shape.frames - 1) * shape.spacing + 2 * shape.channels:
+        while not ended and seen <= max(0, start + shape.reach + 2 * shape.channels):
             frame = next(frames, None)
             if frame is None:
                 ended = True

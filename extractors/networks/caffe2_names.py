@@ -1,7 +1,7 @@
 """What PySlowFast's parameters are called in the caffe2 checkpoints of its model zoo.
 
-The names are facts of those files (facebookresearch/SlowFast, `slowfast/utils/c2_model_loading.py`). A `t_` in
-front means the fast pathway, `_subsample` a fusion of the two.
+The names are facts of those files (facebookresearch/SlowFast, `slowfast/utils/c2_model_loading.py`). A `t_`
+in front means the fast pathway, `_subsample` a fusion of the two.
 """
 
 import re

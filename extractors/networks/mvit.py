@@ -1,6 +1,8 @@
-"""MViT and MViTv2, named as in PySlowFast (Fan et al. 2021, arXiv 2104.11227; Li et al. 2022, arXiv 2112.01526).
+"""MViT and MViTv2, named as in PySlowFast.
 
-Tokens lie channels-last all the way: `[N, L, C]` is `[N, T, H, W, C]`, which is how convolutions run fastest, so
+Fan et al. 2021, arXiv 2104.11227; Li et al. 2022, arXiv 2112.01526.
+
+Tokens lie channels-last all the way, `[N, L, C]` as `[N, T, H, W, C]`, which is how convolutions run best, so
 that pooling the queries, keys and values of all heads is one convolution each and nothing is transposed for
 it. Relative positions are not added to a map of all pairs: with one-hot places beside the keys, and what each
 query says of each place beside the queries, the product of both is the sum.
@@ -96,7 +98,7 @@ class Attention(nn.Module):
         return norm(joined.view(n, -1, self.heads, norm.normalized_shape[0])), grid
 
     def _positions(self, q: Tensor, grid_q: Grid, grid_k: Grid) -> tuple[Tensor | None, Tensor]:
-        """Return what each query says of each place on each axis, `[N, heads, L, P]`, and the keys' places."""
+        """Return what each query says of each place, `[N, heads, L, P]`, and the keys' places."""
         tables = [getattr(self, f"rel_pos_{axis}", None) for axis in "thw"]
         if all(table is None for table in tables):
             return None, q

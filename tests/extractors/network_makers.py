@@ -1,20 +1,21 @@
 """Networks for the tests: small ones, and ones whose random weights leave no layer out."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
+import yaml
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
-from extractors import slowfast_network
 from extractors.contract import Window
+from extractors.networks.body import Body
+from extractors.networks.config import NetworkConfig, parse_config
+from extractors.networks.loading import build
+from extractors.networks.zoo import ZOO
 from extractors.weights import Weights
 
 RATE = 16000
@@ -34,12 +35,12 @@ def least_cosine(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float(((one * other).sum(axis=1) / lengths).min())
 
 
-def pictures(count: int, crop: int = 32) -> NDArray[np.uint8]:
-    """Return `[count, 32, crop, crop, 3]` uint8: soft shapes that move, not noise, which averages to grey."""
+def pictures(count: int, crop: int = 32, frames: int = 32) -> NDArray[np.uint8]:
+    """Return `[count, frames, crop, crop, 3]` uint8: moving soft shapes; noise would average to grey."""
     dice = np.random.default_rng(0)
     coarse = dice.integers(0, 256, (count, 8, 4, 4, 3)).astype(np.float32)
     tensor = torch.from_numpy(coarse).permute(0, 4, 1, 2, 3)
-    fine = nn.functional.interpolate(tensor, size=(32, crop, crop), mode="trilinear", align_corners=False)
+    fine = nn.functional.interpolate(tensor, size=(frames, crop, crop), mode="trilinear", align_corners=False)
     return np.ascontiguousarray(fine.permute(0, 2, 3, 4, 1).numpy().astype(np.uint8))
 
 
@@ -53,25 +54,48 @@ def pieces(*lengths: int) -> list[Window]:
     return [Window(dice.normal(size=n).astype(np.float32), 0.0, n / RATE) for n in lengths]
 
 
-def enliven(model: Any, crop: int, seed: int = 0) -> None:
-    """Give a SlowFast the statistics of a trained one.
+def narrow(name: str, **data: int) -> NetworkConfig:
+    """Return a network of the zoo made narrow, so that its files are small; for 7 classes."""
+    document = {section: dict(values) for section, values in ZOO[name].items()}
+    document["MODEL"]["NUM_CLASSES"] = 7
+    document["DATA"] = {**document.get("DATA", {}), **data}
+    if document["MODEL"]["ARCH"] == "x3d":
+        document["X3D"] |= {"WIDTH_FACTOR": 1.0, "DEPTH_FACTOR": 1.0, "DIM_C5": 48, "DIM_C1": 8}
+    elif document["MODEL"]["ARCH"] == "mvit":
+        document["MVIT"] |= {"EMBED_DIM": 8}
+    else:
+        document["RESNET"] = {**document.get("RESNET", {}), "WIDTH_PER_GROUP": 8}
+    return parse_config(document, name)
 
-    Fresh from its constructor the last normalisation of every block is zero, so most of the network would
+
+def write_config(path: Path, config: NetworkConfig) -> Path:
+    """Write a configuration as PySlowFast would, as far as it is read here."""
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    return path
+
+
+def enliven(body: Body, frames: int, crop: int, seed: int = 0) -> Body:
+    """Give a network the statistics of a trained one.
+
+    Fresh from its constructor the last normalisation of every block may be zero, so most of the network would
     add nothing to its output, and all others are the identity, so folding them would prove nothing.
     """
     generator = torch.Generator().manual_seed(seed)
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm3d)]
+    norms = [m for m in body.modules() if isinstance(m, nn.BatchNorm3d | nn.LayerNorm)]
     for norm in norms:
         norm.weight.data = 0.5 + torch.rand(norm.weight.shape, generator=generator)
         norm.bias.data = 0.2 * torch.randn(norm.bias.shape, generator=generator)
-        norm.momentum = None  # the plain mean over all that is seen
-        norm.train()
-    clip = torch.from_numpy(pictures(2, crop)).permute(0, 4, 1, 2, 3).float()
-    fast = (clip / 255 - 0.45) / 0.225
+        if isinstance(norm, nn.BatchNorm3d):
+            norm.momentum = None  # the plain mean over all that is seen
+            norm.train()
     with torch.no_grad():
-        slowfast_network.Trunk(model)(fast[:, :, slow_of(32)], fast)
-    for norm in norms:
-        norm.eval()
+        body.pool(body(body.pathways(as_fed(pictures(2, crop, frames)))))
+    return body.eval()
+
+
+def as_fed(clips: NDArray[np.uint8]) -> torch.Tensor:
+    """Return `[N, 3, T, H, W]` of `[N, T, H, W, 3]` pixels, normalised as the model zoo does."""
+    return (torch.from_numpy(clips).permute(0, 4, 1, 2, 3) / 255 - 0.45) / 0.225
 
 
 def slow_of(frames: int) -> list[int]:
@@ -80,25 +104,11 @@ def slow_of(frames: int) -> list[int]:
     return [0, 4, 8, 13, 17, 22, 26, 31]
 
 
-def lively_weights(path: Path, crop: int = 32, seed: int = 0) -> Path:
+def lively_weights(path: Path, config: NetworkConfig, crop: int = 64, seed: int = 0) -> Path:
     """Write weights in which every layer matters."""
-    model = slowfast_network.build(crop, Weights(), seed)
-    enliven(model, crop, seed)
-    save_file(model.state_dict(), path)
+    body = enliven(build(config, Weights(), seed), config.DATA.NUM_FRAMES, crop, seed)
+    save_file(body.model.state_dict(), path)
     return path
-
-
-def narrow_config(crop: int, config: Any = slowfast_network._config) -> list[Any]:
-    """Return the configuration of a SlowFast of an eighth of the width: its files are small."""
-    return [*config(crop), "RESNET.WIDTH_PER_GROUP", 8]
-
-
-@contextmanager
-def narrow_networks() -> Iterator[None]:
-    """Make every SlowFast that is built inside narrow."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slowfast_network, "_config", narrow_config)
-        yield
 
 
 def tiny_wav2vec2(folder: Path, norm: str, normalises: bool = True) -> Path:

@@ -32,6 +32,7 @@ from extractors.contract import (
     WindowExtractor,
     check_features,
 )
+from extractors.networks.zoo import ZOO
 from extractors.openface import AU_COLUMNS
 
 
@@ -226,7 +227,7 @@ def required(tmp_path: Path) -> dict[str, dict[str, Any]]:
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.csv").write_text(content)
     return {
-        "slowfast_8x8_r50": {"weights": "random"},
+        **{name: {"weights": "random"} for name in ZOO},
         "wav2vec2": {"weights": "random"},
         "table": {"path": tmp_path / "one.csv"},
     }
@@ -238,9 +239,12 @@ CHANGES: dict[str, dict[str, Any]] = {
     "logmel": {"rate": 8000, "n_fft": 512, "hop": 128, "bands": 32, "low": 0.0, "high": 4000.0},
     "openface": {"csv_dir": "csv", "min_confidence": None},
     "opensmile": {"feature_set": "ComParE_2016", "level": "lld", "rate": 8000},
-    "slowfast_8x8_r50": {
-        "fps": 25.0, "sampling_rate": 4, "stride": 16, "short_side": 320, "crop": 256, "min_fill": 0.7,
-        "seed": 1,
+    **{
+        name: {
+            "fps": 25.0, "sampling_rate": 7, "stride": 16, "short_side": 500, "crop": 320, "min_fill": 0.7,
+            "seed": 1, "windows": "clip", "resize": "square", "interpolation": "area", "triplet": 9,
+        }
+        for name in ZOO
     },
     "table": {
         "path": "two.csv", "key": "other", "key_pattern": "(.)", "columns": ["x"], "start": "x", "end": "y",
@@ -255,7 +259,8 @@ SILENT = {
     "logmel": set(),
     "openface": {"binary", "timeout"},
     "opensmile": set(),
-    "slowfast_8x8_r50": {"weights", "trained_on"},
+    # `config` has a test of its own; `at` and `segments` matter to some kinds of windows alone.
+    **{name: {"weights", "trained_on", "config", "at", "segments"} for name in ZOO},
     "table": {"modality", "trained_on"},
     "wav2vec2": {"weights", "trained_on"},
 }
@@ -365,7 +370,7 @@ def ready(
     return {
         **required,
         "openface": {"csv_dir": folder, "min_confidence": None},
-        "slowfast_8x8_r50": {"weights": "random", "short_side": 64, "crop": 32},
+        **{name: {"weights": "random", "short_side": 64, "crop": 32} for name in ZOO},
     }
 
 
@@ -433,7 +438,7 @@ def test_every_extractor_is_sent_to_a_worker_without_what_it_loaded(
     assert copy.rows_per_second == extractor.rows_per_second
     assert result(copy, clip) == result(extractor, clip)
     if extractor.reads_media:  # others never leave the engine's process
-        assert not held(extractor) & {*HEAVY, "slowfast", "audinterface"}
+        assert not held(extractor) & {*HEAVY, "audinterface"}
 
 
 @pytest.mark.parametrize("name", list(EXTRACTORS))

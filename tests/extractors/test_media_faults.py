@@ -14,6 +14,7 @@ import soundfile
 from clip_makers import cut, paint, tone, write_clip
 from network_makers import tiny_wav2vec2
 
+from extractors.clip_networks import SlowFast8x8R50
 from extractors.contract import (
     Clip,
     ClipError,
@@ -28,7 +29,6 @@ from extractors.contract import (
 )
 from extractors.logmel import LogMel
 from extractors.opensmile import OpenSmile
-from extractors.slowfast import SlowFast8x8R50
 from extractors.wav2vec2 import Wav2Vec2
 
 RATE = 16000

@@ -13,6 +13,7 @@ from extractors import reading
 from extractors.contract import Clip, ClipError, DecodeError, MissingMediaError
 from extractors.reading import frames_of, sound_of
 from extractors.shared import Shared
+from extractors.video import Resize
 
 RATE = 16000
 
@@ -75,7 +76,7 @@ def test_the_sound_file_goes_before_the_video(film: Path, tmp_path: Path) -> Non
         assert set(sound_of(clip, RATE).samples) == {np.float32(0.5)}
 
 
-GRIDS = [(0.04, None), (0.1, 32), (1 / 30, 48)]
+GRIDS = [(0.04, None), (0.1, Resize(32)), (1 / 30, Resize(48))]
 
 
 @pytest.mark.parametrize(("start", "end"), PARTS)

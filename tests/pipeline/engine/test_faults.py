@@ -23,9 +23,9 @@ from lab import Lab
 
 from affectstack.hashing import clip_sha256
 from extractors import Clip
+from extractors.clip_networks import SlowFast8x8R50
 from extractors.fake import Fake
 from extractors.logmel import LogMel
-from extractors.slowfast import SlowFast8x8R50
 from pipeline.engine.messages import Cut, Failed, Job, Limits, Setup, Take, Whole
 from pipeline.engine.pool import DecoderPool
 from pipeline.store import read_record

@@ -170,9 +170,9 @@ def test_several_features_of_real_media_are_what_each_gives_alone(tmp_path: Path
     import clip_makers
     import pandas as pd
 
+    from extractors.clip_networks import SlowFast8x8R50
     from extractors.logmel import LogMel
     from extractors.opensmile import OpenSmile
-    from extractors.slowfast import SlowFast8x8R50
     from manifests import Manifest
     from pipeline.engine.plan import Takes
 

@@ -1,4 +1,4 @@
-"""SlowFast: windows at their times, what a clip becomes, and what its options mean."""
+"""Clip networks: windows at their times, what a clip becomes, and what its options mean."""
 
 import pickle
 from pathlib import Path
@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 from clip_makers import read_number, shown, write_clip
-from network_makers import difference, some_windows
+from network_makers import difference, narrow, some_windows, write_config
 
 from affectstack import AffectstackError
-from extractors import slowfast as module
+from extractors import EXTRACTORS
+from extractors import clip_networks as module
+from extractors.clip_networks import ClipNetwork, SlowFast8x8R50
 from extractors.contract import Clip, TooShortError, check_features
-from extractors.slowfast import SlowFast8x8R50
-from extractors.video import sample_frames
+from extractors.networks.zoo import ZOO, zoo_config
+from extractors.video import Resize, sample_frames
 from extractors.weights import Card, WeightsError
 
 FPS = 30
@@ -67,7 +69,7 @@ def test_every_window_holds_the_frames_at_its_own_times(
     starts = [i / FPS for i in range(frames)]
     for i, window in enumerate(found):
         assert window.start == pytest.approx(i * extractor.stride / extractor.fps)
-        at = [window.start + k * extractor.step for k in range(32)]
+        at = [window.start + k * extractor.sampling_rate / extractor.fps for k in range(32)]
         assert [read_number(p) for p in window.data] == [shown(starts, t) for t in at]
         assert window.valid
 
@@ -104,7 +106,7 @@ def test_the_crop_is_the_centre_of_the_resized_picture(
     pictures = list(np.random.default_rng(0).integers(0, 256, (4, size[1], size[0], 3), dtype=np.uint8))
     path = write_clip(tmp_path / "clip.mkv", pictures, fps=FPS, codec="ffv1", pixels="bgr0")
     (window,) = small(crop=crop).windows(Clip("a", video=path))
-    whole = next(sample_frames(path, 1.0, short_side=64)).image
+    whole = next(sample_frames(path, 1.0, resize=Resize(64))).image
     top, left = (whole.shape[0] - crop) // 2, (whole.shape[1] - crop) // 2
     np.testing.assert_array_equal(window.data[0], whole[top : top + crop, left : left + crop])
 
@@ -199,15 +201,15 @@ def test_features_in_bfloat16_are_finite_float32_and_differ(extractor: SlowFast8
 
 
 def test_the_network_stays_behind_when_sent_to_another_process(extractor: SlowFast8x8R50) -> None:
-    assert extractor._network is not None
+    assert extractor._runner is not None
     sent = pickle.dumps(extractor)
     assert len(sent) < 10_000
-    assert pickle.loads(sent)._network is None
-    assert extractor._network is not None
+    assert pickle.loads(sent)._runner is None
+    assert extractor._runner is not None
 
 
 def test_speeding_up_asks_the_network(extractor: SlowFast8x8R50, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extractor._network, "compile_for", lambda windows: f"for {windows}")
+    monkeypatch.setattr(extractor._runner, "compile_for", lambda windows: f"for {windows}")
     assert extractor.speed_up(7) == "for 7"
 
 
@@ -231,13 +233,15 @@ def test_random_weights_admit_it(extractor: SlowFast8x8R50) -> None:
         {"fps": -1.0},
         {"sampling_rate": 0},
         {"stride": 0},
-        {"stride": 3},
-        {"crop": 300},
+        {"segments": 0},
+        {"triplet": 4},
+        {"triplet": -3},
+        {"crop": 300, "short_side": 256},
         {"crop": 16},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(AffectstackError, match=r"^slowfast: .*expected"):
+    with pytest.raises(AffectstackError, match=r"^slowfast_8x8_r50: .*expected"):
         SlowFast8x8R50("random", **options)
 
 
@@ -258,9 +262,110 @@ def test_missing_weights_say_what_where_to_get_and_where_to_put(spec: str | None
             ask()
         for part in (
             "SlowFast 8x8 R50, Kinetics-400", "https://dl.fbaipublicfiles.com/pyslowfast/", "Apache-2.0",
-            "put it at weights/SLOWFAST_8x8_R50.pyth", "weights: random",
+            "put it at weights/SLOWFAST_8x8_R50.safetensors", "weights: random",
         ):  # fmt: skip
             assert part in str(caught.value)
+
+
+# Other windows, other networks
+
+
+@pytest.mark.parametrize(
+    ("frames", "at", "first"),
+    [(128, "centre", 32), (128, "start", 0), (65, "centre", 0), (66, "centre", 1), (40, "centre", 0)],
+)
+def test_a_clip_has_one_window_around_its_middle_or_from_its_start(
+    tmp_path: Path, frames: int, at: Any, first: int
+) -> None:
+    extractor = small(windows="clip", at=at)
+    (window,) = extractor.windows(clip_of(tmp_path, frames))
+    assert window.start == pytest.approx(first / 30, abs=1 / 30 + 1e-6)
+    real = [read_number(p) for p in window.data]
+    assert real == [min(real[0] + 2 * i, 2 * ((frames - 1 - real[0]) // 2) + real[0]) for i in range(32)]
+    assert extractor.windows_in(frames / 30) == 1
+
+
+def test_segments_are_equal_parts_each_with_a_window_in_its_middle(tmp_path: Path) -> None:
+    extractor = small(windows="segments", segments=3, sampling_rate=1)
+    found = list(extractor.windows(clip_of(tmp_path, 180)))
+    assert [read_number(w.data[0]) for w in found] == [30 - 16, 90 - 16, 150 - 16]
+    assert extractor.windows_in(6.0) == 3
+
+
+def test_a_window_around_every_frame_is_centred_and_marked_where_it_is_filled_up(tmp_path: Path) -> None:
+    extractor = small(windows="per-frame", stride=10, sampling_rate=1)
+    found = list(extractor.windows(clip_of(tmp_path, 60)))
+    assert len(found) == 6
+    for i, window in enumerate(found):
+        wanted = [min(max(10 * i - 16 + k, 0), 59) for k in range(32)]
+        assert [read_number(p) for p in window.data] == wanted
+        assert (window.start + window.end) / 2 == pytest.approx(10 * i / 30)
+        assert window.valid is (sum(0 <= 10 * i - 16 + k < 60 for k in range(32)) >= 16)
+
+
+def test_a_stride_between_the_frames_of_a_window_is_met(tmp_path: Path) -> None:
+    found = list(small(stride=3).windows(clip_of(tmp_path, 80)))
+    assert [read_number(w.data[0]) for w in found] == [0, 3, 6, 9, 12, 15]
+    assert read_number(found[1].data[1]) == 5
+
+
+def test_three_grey_frames_become_the_channels_of_one(tmp_path: Path) -> None:
+    """On a ramp: frame t is as bright as t, so its channels are t, t + 3 and t + 6, held at the end."""
+    ramp = [np.full((64, 64, 3), 3 * t, np.uint8) for t in range(40)]
+    path = write_clip(tmp_path / "ramp.mkv", ramp, fps=25, codec="ffv1", pixels="bgr0")  # 40 ms: exact
+    extractor = small(triplet=9, sampling_rate=1, windows="clip", at="start", fps=25.0)
+    (window,) = extractor.windows(Clip("a", video=path))
+    for t, picture in enumerate(window.data):
+        expected = [3 * min(t + c, 39) for c in (0, 3, 6)]
+        np.testing.assert_allclose(picture[20, 20], expected, atol=1)
+
+
+def test_a_square_keeps_no_proportions_and_loses_no_picture(tmp_path: Path) -> None:
+    picture = np.zeros((64, 128, 3), np.uint8)
+    picture[:, :16] = 255  # the left eighth
+    path = write_clip(tmp_path / "a.mkv", [picture] * 4, fps=FPS, codec="ffv1", pixels="bgr0")
+    (window,) = small(crop=64, short_side=64, resize="square", interpolation="area").windows(
+        Clip("a", video=path)
+    )
+    assert window.data[0][:, :7].mean() > 240
+    assert window.data[0][:, 10:].mean() < 10
+
+
+def test_colours_are_turned_round_where_the_configuration_says_so(tmp_path: Path) -> None:
+    data = zoo_config("slowfast_8x8_r50").DATA.model_copy(update={"REVERSE_INPUT_CHANNEL": True})
+    config = zoo_config("slowfast_8x8_r50").model_copy(update={"DATA": data})
+    extractor = small(config=write_config(tmp_path / "c.yaml", config))
+    red = np.zeros((64, 64, 3), np.uint8)
+    red[..., 0] = 200
+    path = write_clip(tmp_path / "a.mkv", [red] * 4, fps=FPS, codec="ffv1", pixels="bgr0")
+    (window,) = extractor.windows(Clip("a", video=path))
+    assert window.data[0][10, 10].tolist() == [0, 0, 200]
+    assert extractor.identity()["colour"] == "bgr"
+
+
+@pytest.mark.parametrize("name", list(ZOO))
+def test_every_network_makes_features_of_a_clip(name: str, tmp_path: Path) -> None:
+    config = narrow(name, TRAIN_CROP_SIZE=64)
+    own = write_config(tmp_path / "config.yaml", config)
+    extractor = EXTRACTORS[name](weights="random", config=own, short_side=64)
+    assert isinstance(extractor, ClipNetwork)
+    found = extractor.extract(clip_of(tmp_path, 150))
+    check_features(found, len(config.feature_names))
+    assert len(found.values) >= 1
+    assert extractor.gflop_per_window() > 0
+
+
+def test_an_own_configuration_is_part_of_the_identity(tmp_path: Path) -> None:
+    config = zoo_config("x3d_m")
+    own = EXTRACTORS["x3d_m"](weights="random", config=write_config(tmp_path / "c.yaml", config))
+    before, after = EXTRACTORS["x3d_m"](weights="random").identity(), own.identity()
+    assert {k for k in after if before.get(k) != after[k]} == {"config_sha256"}
+
+
+def test_a_configuration_of_another_kind_is_refused(tmp_path: Path) -> None:
+    path = write_config(tmp_path / "c.yaml", zoo_config("x3d_m"))
+    with pytest.raises(AffectstackError, match=r"c\.yaml is a configuration of x3d, not of mvit; name an"):
+        EXTRACTORS["mvit_v2_s"](weights="random", config=path)
 
 
 @pytest.mark.realdata
