@@ -1,4 +1,4 @@
-"""Video: SlowFast 8x8 R50 over 720p clips of 3.7 s, and the memory that a long clip takes."""
+"""Video: SlowFast 8x8 R50, X3D-M and MViTv2-S over 720p clips of 3.7 s."""
 
 import tempfile
 import time
@@ -13,22 +13,24 @@ from torch.utils.flop_counter import FlopCounterMode
 from turns import compare, say
 
 from extractors import Clip
+from extractors.clip_networks import SlowFast8x8R50
 from extractors.contract import FloatArray
-from extractors.slowfast import SlowFast8x8R50
-from extractors.slowfast_network import build, slow_frames
+from extractors.networks.loading import build
+from extractors.networks.zoo import zoo_config
 from extractors.weights import Weights
 from pipeline.cli import quieten
 from pipeline.workspace import Workspace
 
 CLIPS, WORKERS = 6, 2
-SPEC = {"extractor": "slowfast_8x8_r50", "weights": "random"}
+OTHERS = ("x3d_m", "mvit_v2_s")
 
 
 class Baseline:
     """What a user of PySlowFast writes today: every frame to full-size RGB, resize, float32, clip by clip."""
 
-    def __init__(self) -> None:
-        self.model = build(224, Weights(), 0)
+    def __init__(self, name: str) -> None:
+        self.config = zoo_config(name)
+        self.body = build(self.config, Weights(), 0)
 
     def decode(self, path: Path) -> torch.Tensor:
         """Return `[3, T, 224, 224]`."""
@@ -41,11 +43,13 @@ class Baseline:
 
     @torch.inference_mode()
     def extract(self, path: Path) -> None:
-        """Run the network on two windows."""
+        """Run the network on windows that overlap by half."""
         video = self.decode(path)
-        for start in (0, 32):
-            fast = video[None, :, start : start + 64 : 2]
-            self.model([fast[:, :, slow_frames(32, 4)], fast])
+        rate = self.config.DATA.SAMPLING_RATE
+        span = self.config.DATA.NUM_FRAMES * rate
+        for start in range(0, video.shape[1] - span + 1, span // 2):
+            clip = video[None, :, start : start + span : rate]
+            self.body.pool(self.body(self.body.pathways(clip)))
 
 
 def best(action: Callable[[], object], rounds: int = 3) -> float:
@@ -88,7 +92,7 @@ def whole_road(
 ) -> None:
     """Measure the engine with everything warm, against the baseline and against the floor."""
     plan = lab.planned(space, precision)
-    title = f"video: slowfast, {CLIPS} clips 720p, {plan.identity['precision']}"
+    title = f"video: {plan.identity['extractor']}, {CLIPS} clips 720p, {plan.identity['precision']}"
     with lab.engine(plan, WORKERS) as engine:
 
         def ours() -> None:
@@ -100,7 +104,7 @@ def whole_road(
             ours()
             title += ", compiled, as for a large corpus"
         compare(title, ours, lambda: [baseline.extract(p) for p in paths], rounds=2)
-        if precision == "auto":
+        if precision == "auto" and flop:
             say(f"{title}, against the floor", best(ours), floor_seconds(paths, flop))
 
 
@@ -109,23 +113,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = [lab.video(folder / f"clip{i}.mp4", 1280, 720, 111, seed=i) for i in range(CLIPS)]
-        space = lab.workspace(folder, [p.name for p in paths], "video", **SPEC)
-        baseline = Baseline()
+        spaces = {
+            name: lab.workspace(folder, [p.name for p in paths], "video", extractor=name, weights="random")
+            for name in ("slowfast_8x8_r50", *OTHERS)
+        }
+        baseline = Baseline("slowfast_8x8_r50")
         extractor = SlowFast8x8R50(weights="random")
         compare(
             "video: decode and cut windows, one 720p clip of 3.7 s",
             lambda: list(extractor.windows(Clip("clip", video=paths[0]))),
             lambda: baseline.decode(paths[0]),
         )
-        pixels = [w.data for w in extractor.windows(Clip("clip", video=paths[0]))][:1]
         counter = FlopCounterMode(display=False)
         with counter, torch.inference_mode():
-            fast = torch.from_numpy(np.stack(pixels)).permute(0, 4, 1, 2, 3).float()
-            baseline.model([fast[:, :, slow_frames(32, 4)], fast])
+            baseline.body(baseline.body.pathways(torch.zeros(1, 3, 32, 224, 224)))
         flop = float(counter.get_total_flops())
         say("video: GFLOP of one window (no baseline)", flop / 1e9, flop / 1e9, "GFLOP")
         for precision, compiled in (("fp32", False), ("auto", False), ("auto", True)):
-            whole_road(space, paths, baseline, flop, precision, compiled)
+            whole_road(spaces["slowfast_8x8_r50"], paths, baseline, flop, precision, compiled)
+        for other in OTHERS:
+            whole_road(spaces[other], paths, Baseline(other), 0.0, "auto", compiled=False)
         wide, narrow = SlowFast8x8R50(weights="random"), SlowFast8x8R50(weights="random")
         narrow.precision = "bf16"
         a, b = rows(paths[:3], wide), rows(paths[:3], narrow)
