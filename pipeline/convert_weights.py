@@ -36,11 +36,11 @@ def convert_weights(
 
     state = _caffe2(file) if file.suffix in LEGACY else load_state_dict(file)
     publish(target, save({k: v.contiguous() for k, v in state.items()}))
-    name = fitting(state)
+    names = fitting(state)
     say(f"wrote {relative_to_cwd(target)}: {len(state)} tensors, sha256 {sha256(target)}")
-    if name:
-        say(f"these are weights of {name}; next: name them in the experiment:")
-        say(f"  clip: {{modality: video, extractor: {name}, weights: {relative_to_cwd(target)}}}")
+    if names:
+        say(f"these are weights of {' or '.join(names)}; next: name them in the experiment:")
+        say(f"  clip: {{modality: video, extractor: {names[0]}, weights: {relative_to_cwd(target)}}}")
     else:
         say("they are of no network of the zoo; name the extractor of their kind and its `config: FILE.yaml`")
     return EXIT_OK

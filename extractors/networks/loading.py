@@ -79,20 +79,20 @@ def _few(what: str, keys: Sequence[str]) -> str:
 
 def _advice(state: Mapping[str, Tensor]) -> str:
     """Return which network these weights are of, or what else to do."""
-    if name := fitting(state):
-        return f". These are weights of {name}: write `extractor: {name}`"
+    if names := fitting(state):
+        return f". These are weights of {' or '.join(names)}: write `extractor: {names[0]}`"
     return ". Name the network that they are of, or give its configuration (`config: FILE.yaml`)"
 
 
-def fitting(state: Mapping[str, Tensor]) -> str:
-    """Return the network of the zoo that some weights are of, or ""."""
-    given = _shapes(_unwrapped(dict(state)))
+def fitting(state: Mapping[str, Tensor]) -> list[str]:
+    """Return the networks of the zoo that some weights may be of: X3D-XS, S and M differ in their input alone."""
+    given, names = _shapes(_unwrapped(dict(state))), []
     for name in ZOO:
         with torch.random.fork_rng(devices=[]):
             own = _shapes(_body(zoo_config(name), {}).model.state_dict())
         if own == given:
-            return name
-    return ""
+            names.append(name)
+    return names
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -1,6 +1,7 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from lab import Lab
 
@@ -44,6 +45,33 @@ def test_a_folder_without_the_files_is_refused(lab: Lab, tmp_path: Path) -> None
     )
     assert lab.run("verify", "--against", "mmer", "--data", str(tmp_path)) == 1
     assert "no published posteriors of MMER in it" in lab.err
+
+
+@pytest.mark.realdata
+def test_the_golden_vectors_come_out(real_data: Path, lab: Lab) -> None:
+    assert lab.run("verify", "--against", "golden", "--data", str(real_data)) == 0, lab.err
+    for name in ("slowfast_tiny", "x3d_tiny", "mvitv2_tiny"):
+        assert f"{name}, as it is" in lab.out
+        assert f"{name}, as it runs" in lab.out
+    assert "not of a clip network" in lab.out  # of others, said and left out
+
+
+@pytest.mark.realdata
+def test_a_golden_vector_that_differs_fails_the_command(real_data: Path, lab: Lab, tmp_path: Path) -> None:
+    copy = tmp_path / "golden/x3d"
+    shutil.copytree(real_data / "golden/x3d_tiny", copy, copy_function=shutil.copyfile)
+    with np.load(copy / "expected.npz") as file:
+        arrays = dict(file)
+    arrays["features"][0, 5] += 0.01
+    copy.chmod(0o755)
+    np.savez(copy / "expected.npz", **arrays)
+    assert lab.run("verify", "--against", "golden", "--data", str(tmp_path)) == 1
+    assert lab.out.count("FAIL") == 2
+    (copy / "config.yaml").write_text("_BASE_: /etc/passwd\n")
+    assert lab.run("verify", "--against", "golden", "--data", str(tmp_path)) == 1
+    assert "_BASE_ names another file" in lab.out
+    assert lab.run("verify", "--against", "golden", "--data", str(tmp_path / "nowhere")) == 1
+    assert "no folders in" in lab.err
 
 
 def test_a_figure_passes_within_its_tolerance_only() -> None:
