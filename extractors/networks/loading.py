@@ -85,7 +85,7 @@ def _advice(state: Mapping[str, Tensor]) -> str:
 
 
 def fitting(state: Mapping[str, Tensor]) -> list[str]:
-    """Return the networks of the zoo that some weights may be of: X3D-XS, S and M differ in their input alone."""
+    """Return the networks of the zoo that weights may be of; X3D-XS, S and M differ in their input alone."""
     given, names = _shapes(_unwrapped(dict(state))), []
     for name in ZOO:
         with torch.random.fork_rng(devices=[]):
