@@ -86,8 +86,9 @@ def dangers(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield node.lineno, "torch.load without weights_only=True"
 
 
-def test_nothing_runs_code_from_data() -> None:
-    assert [f"{path.name}:{line} {name}" for path, tree in trees(FILES) for line, name in dangers(tree)] == []
+def test_nothing_runs_code_from_data_but_the_one_reader_of_pickles_which_runs_none() -> None:
+    found = [f"{path.name}: {name}" for path, tree in trees(FILES) for _, name in dangers(tree)]
+    assert found == ["legacy_pickle.py: pickle.Unpickler"]  # its own tests hold it to eight harmless names
 
 
 @pytest.mark.parametrize(
