@@ -220,6 +220,10 @@ class WindowExtractor(Extractor):
         """Do what pays for itself over so many windows, such as compiling; return a line that says so."""
         return ""
 
+    def gflop_per_window(self) -> float:
+        """Return how many 10^9 operations a window takes; 0 if nobody counted them."""
+        return 0.0
+
     def windows_in(self, seconds: float | None) -> int:
         """Return about how many windows a clip of some length has; None is an unknown length."""
         return 1

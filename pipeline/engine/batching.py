@@ -1,5 +1,6 @@
 """Batches across the clips of a shard, formed in the order of the shard whoever runs it."""
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,6 +21,10 @@ class Batcher:
     Args:
         extractor: Prepared.
         probe: Embed the first batch twice, and compare.
+
+    Attributes:
+        windows: How many were embedded; those of the first batch not twice.
+        seconds: How long that took.
     """
 
     def __init__(self, extractor: WindowExtractor, probe: bool) -> None:
@@ -27,6 +32,7 @@ class Batcher:
         self._waiting: list[tuple[Any, Window]] = []
         self._probe = probe
         self._aside = Aside()
+        self.windows, self.seconds = 0, 0.0
 
     def add(self, tag: Any, window: Window) -> Iterator[tuple[Any, Window, FloatArray | LimitExceededError]]:
         """Take a window; yield what was embedded, with its tag."""
@@ -44,7 +50,10 @@ class Batcher:
                 yield waiting[i][0], waiting[i][1].emptied(), kept
 
     def _embed(self, windows: Sequence[Window]) -> Sequence[FloatArray | LimitExceededError]:
+        began = time.perf_counter()
         rows = self._fitting(windows)
+        self.seconds += time.perf_counter() - began
+        self.windows += len(windows)
         if self._probe:
             self._probe = False
             for once, again in zip(rows, self._fitting(windows), strict=True):

@@ -46,6 +46,17 @@ class Collector:
         )
         self._begin()
 
+    @property
+    def effort(self) -> str:
+        """What the network of this feature did, in words; "" if there is none or nobody counted."""
+        batcher, extractor = self._batcher, self.plan.extractor
+        if batcher is None or not batcher.windows or not isinstance(extractor, WindowExtractor):
+            return ""
+        if not (gflop := extractor.gflop_per_window()):
+            return ""
+        rate = gflop * batcher.windows / max(batcher.seconds, 1e-9)
+        return f"{batcher.windows} windows of {gflop:.4g} GFLOP, at {rate:.3g} GFLOP/s"
+
     def take(self, clip: int, item: Item) -> None:
         """Note what came of a clip; once it has failed or is complete, nothing more counts.
 

@@ -107,6 +107,9 @@ class LocalEngine:
             for feature in job.features:
                 if made := collectors[feature].end(job.position, job.take):
                     yield made
+        for feature, collector in collectors.items():
+            if effort := collector.effort:
+                self._listener.note(f"{feature}: {effort}")
 
     def _prepare(self, plan: Plan) -> None:
         plan.extractor.prepare()

@@ -188,3 +188,21 @@ def test_a_window_that_no_memory_holds_fails_its_clip(tmp_path: Path) -> None:
     assert made is not None
     assert [(f.clip_id, f.type) for f in made.record.failures] == [("c1", "LimitExceededError")]
     assert list(values(made)) == ["c0", "c2"]
+
+
+def test_a_network_whose_work_was_counted_says_how_fast_it_went(tmp_path: Path) -> None:
+    extractor = Stand(windows=3)
+    extractor.gflop_per_window = lambda: 100.6  # type: ignore[method-assign]
+    to = collector(extractor, tmp_path)
+    assert to.effort == ""
+    give(to, 0, *cuts(extractor, 0))
+    assert to._batcher is not None
+    to._batcher.seconds = 0.5
+    assert to.effort == "3 windows of 100.6 GFLOP, at 604 GFLOP/s"
+
+
+def test_a_network_whose_work_nobody_counted_says_nothing(tmp_path: Path) -> None:
+    extractor = Stand(windows=3)
+    to = collector(extractor, tmp_path)
+    give(to, 0, *cuts(extractor, 0))
+    assert to.effort == ""
