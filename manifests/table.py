@@ -1,13 +1,12 @@
 """One's own corpus: any CSV with a path, a subject and a label."""
 
-import hashlib
-import re
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from affectstack import did_you_mean
 from manifests.corpus import MEDIA_SUFFIXES, Corpus, Reading
+from manifests.ids import ids_of, slug
 from manifests.manifest import Manifest, ManifestError, read_text_table
 
 _KEPT = ("view", "video", "audio", "text", "start", "end")
@@ -113,33 +112,11 @@ def _ids(frame: pd.DataFrame) -> list[str]:
         PurePosixPath(next((str(r[c]) for c in present if r[c] and not pd.isna(r[c])), ""))
         for r in frame[present].to_dict("records")
     ]
-    files = {str(p) for p in paths}
-    named = {p: _slug(PurePosixPath(p).stem) for p in files}
-    if len(set(named.values())) < len(files):
-        named = {p: _slug(str(PurePosixPath(p).with_suffix(""))) for p in files}
-    if len(set(named.values())) < len(files):
-        named = {p: _marked(p) for p in files}
+    named = ids_of(str(p) for p in paths)
     ids = [named[str(p)] for p in paths]
     if "start" not in frame:
         return ids
     # Several segments of one file are several takes.
     repeated = pd.Series(ids).duplicated(keep=False)
     starts = frame["start"].fillna("").astype(str)
-    return [
-        f"{i}_{_slug(s)}" if again and s else i for i, s, again in zip(ids, starts, repeated, strict=True)
-    ]
-
-
-def _slug(text: str) -> str:
-    """Make an id of a name; a name that would lose letters gets a mark of its own instead."""
-    if len(text) > 100 or re.search(r"[^A-Za-z0-9._/ -]", text) or not re.search(r"[A-Za-z0-9]", text):
-        return _marked(text)
-    return _plain(text)
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")[-100:]
-
-
-def _marked(text: str) -> str:
-    return f"{_plain(text)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}".strip("-")
+    return [f"{i}_{slug(s)}" if again and s else i for i, s, again in zip(ids, starts, repeated, strict=True)]

@@ -3,11 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from affectstack import AffectstackError
+from manifests import CORPORA
+from pipeline.beginning import begin
 from pipeline.cli import (
     DEFAULT_EXPERIMENT,
     EXIT_BUDGET,
@@ -87,10 +90,36 @@ def extract(
     clip_timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds that a clip may take without a sign of life.")
     ] = Limits.seconds,
+    folder: Annotated[
+        Path | None, typer.Option(help="Any folder of videos: begin an experiment on it first.")
+    ] = None,
+    network: Annotated[str | None, typer.Option(help="--folder: the extractor.")] = None,
+    weights: Annotated[str | None, typer.Option(help="--folder: its weights, or random.")] = None,
+    config: Annotated[Path | None, typer.Option(help="--folder: the configuration of one's own.")] = None,
+    windows: Annotated[
+        str | None, typer.Option(help="--folder: sliding, per-frame, segments or clip.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="--folder: where to work; default: NAME-features, here.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="--folder: overwrite an experiment that was begun otherwise.")
+    ] = False,
     overrides: SetOption = None,
 ) -> int:
     """Run the experiment's extractors of a modality over the corpus; goes on where it stopped."""
-    workspace = load(experiment, overrides or ())
+    choices = {"extractor": network, "weights": weights, "config": config, "windows": windows}
+    chosen = [f"features.clip.{key}={value}" for key, value in choices.items() if value is not None]
+    if folder is not None:
+        experiment = (out or Path(f"{folder.resolve().name}-features")) / experiment.name
+        own = [*chosen, *(overrides or ())]
+        begin(CORPORA["folder"](), "folder", folder, "clip-features", experiment, own, force=force)
+    elif chosen or force or out is not None:
+        raise ConfigError(
+            "--network, --weights, --config, --windows, --out and --force go with --folder; "
+            "of an experiment, change its file or give --set features.NAME.weights=…"
+        )
+    workspace = load(experiment, () if folder is not None else overrides or ())
     features = _features(workspace, modality)
     _refuse_unfinished(workspace, features)
     manifest = workspace.manifest()
@@ -244,7 +273,10 @@ def _next_stage(workspace: Workspace) -> str:
             read_index(workspace, name)
         except AffectstackError:
             return f"extract {spec.modality}"
-    return "train_heads"
+    if workspace.experiment.heads:
+        return "train_heads"
+    name = next(iter(workspace.experiment.features))
+    return f"store export {name} --format npy --out {name}-npy"
 
 
 if __name__ == "__main__":

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from lab import SUBJECTS, Lab
 
 from extractors import EXTRACTORS, Clip
 from extractors.contract import FloatArray, Window, WindowExtractor
+from pipeline.store import FeatureStore
 
 
 def failures(lab: Lab) -> list[dict[str, str]]:
@@ -452,3 +454,70 @@ def test_shards_do_not_depend_on_where_the_folder_lies(
     lab.folder = elsewhere
     lab.run("extract", "au")
     assert here == {p.name: p.read_bytes() for p in Path(elsewhere).glob("features/*/*/shard-*")}
+
+
+# A folder of videos, and nothing else
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    folder = tmp_path / "videos"
+    (folder / "more").mkdir(parents=True)
+    for i, name in enumerate(("a.mp4", "b.mp4", "more/c.mp4")):
+        picture = np.random.default_rng(i).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+        with av.open(str(folder / name), "w") as container:
+            stream = container.add_stream("h264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+            for _ in range(60):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            container.mux(stream.encode())
+    (folder / "broken.mp4").write_bytes(b"no video")
+    return folder
+
+
+SMALL = ("--set", "features.clip.short_side=64", "--set", "features.clip.crop=64")
+
+
+def test_a_folder_becomes_features_by_one_command(videos: Path, lab: Lab, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["extract", "video", "--folder", str(videos), "--out", str(out), "--max-failed", "1"]
+    command += ["--network", "x3d_xs", "--weights", "random", "--windows", "segments", *SMALL]
+    assert lab.run(*command) == 2, lab.err
+    assert "3 clips, 1 failed" in lab.out
+    assert "12 windows of " in lab.out
+    assert "UNTRAINED" in lab.out
+    assert lab.out.rstrip().endswith(
+        f"store export clip --format npy --out clip-npy --experiment {out / 'experiment.yaml'}"
+    )
+    index = json.loads((out / "features/clip.json").read_text())
+    assert FeatureStore(out / index["folder"])["c", ""].values.shape == (4, 2048)
+    assert lab.run(*command) == 2, lab.err
+    assert "4 of 4 clips are there already" in lab.out
+    other = [w if w != "segments" else "clip" for w in command]
+    assert lab.run(*other) == 1
+    assert "exists and differs" in lab.err
+    assert lab.run(*other, "--force") == 2, lab.err
+
+
+def test_what_goes_with_a_folder_is_refused_without_one(lab: Lab) -> None:
+    for option in (["--network", "x3d_m"], ["--weights", "random"], ["--windows", "clip"], ["--force"]):
+        assert lab.run("extract", *option) == 1
+        assert "go with --folder; of an experiment, change its file or give --set" in lab.err
+
+
+def test_a_folder_with_a_network_or_windows_that_do_not_exist_is_refused(videos: Path, lab: Lab) -> None:
+    where = [
+        "extract",
+        "video",
+        "--folder",
+        str(videos),
+        "--out",
+        str(videos.parent / "o"),
+        "--weights",
+        "random",
+    ]
+    assert lab.run(*where, "--network", "x3d-m") == 1
+    assert "did you mean 'x3d_m'" in lab.err
+    assert lab.run(*where, "--windows", "all") == 1
+    assert "features.clip.windows" in lab.err
+    assert not (videos.parent / "o").exists()
