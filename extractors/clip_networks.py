@@ -16,6 +16,7 @@ from affectstack import AffectstackError
 from affectstack.hashing import file_sha256
 from extractors.contract import Clip, FloatArray, TooShortError, Window, WindowExtractor
 from extractors.networks.config import NetworkConfig, read_config
+from extractors.networks.names import feature_names
 from extractors.networks.zoo import zoo_config
 from extractors.reading import frames_of
 from extractors.registry import EXTRACTORS
@@ -115,7 +116,7 @@ class ClipNetwork(WindowExtractor):
     @property
     def feature_names(self) -> tuple[str, ...]:
         """`slow0` …, `fast0` … of SlowFast; `x3d0` …, `mvit0` … and so on of the others."""
-        return self._settings.feature_names
+        return feature_names(self._settings)
 
     @property
     def step(self) -> float:

@@ -197,20 +197,6 @@ class NetworkConfig(_Part):
         """How many frames of the fast pathway the slow one takes one of; 1 without pathways."""
         return self.SLOWFAST.ALPHA if self.arch == "slowfast" else 1
 
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """The names of the D values that its projection reads; nothing is built to know them."""
-        if self.arch == "mvit":
-            from extractors.networks.mvit_shapes import block_shapes
-
-            return tuple(f"mvit{i}" for i in range(block_shapes(self.MVIT, (1, 1, 1))[-1].outputs))
-        if self.arch == "x3d":
-            return tuple(f"x3d{i}" for i in range(self.X3D.DIM_C5))
-        width = 32 * self.RESNET.WIDTH_PER_GROUP
-        names = tuple(f"{'slow' if self.arch == 'slowfast' else self.arch}{i}" for i in range(width))
-        fast = width // self.SLOWFAST.BETA_INV if self.arch == "slowfast" else 0
-        return names + tuple(f"fast{i}" for i in range(fast))
-
 
 def read_config(path: Path) -> NetworkConfig:
     """Read a configuration file of PySlowFast; nothing that it names is opened.

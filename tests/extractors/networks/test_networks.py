@@ -13,6 +13,7 @@ from extractors.networks.body import Body, fold_batch_norms
 from extractors.networks.config import NetworkConfig, parse_config
 from extractors.networks.loading import build
 from extractors.networks.mvit import MViTBody, _between
+from extractors.networks.names import feature_names
 from extractors.networks.paired import PairedFrames
 from extractors.networks.resnets import ResNetBody, slow_frames
 from extractors.networks.x3d import X3DBody, round_width
@@ -39,7 +40,7 @@ def test_made_fast_it_is_the_same_function(name: str) -> None:
     body, config = lively(name)
     clip = as_fed(pictures(2, SIDE, config.DATA.NUM_FRAMES))
     expected = features(body, clip)
-    assert expected.shape == (2, len(config.feature_names))
+    assert expected.shape == (2, len(feature_names(config)))
     body.requires_grad_(False).quicken(CPU)
     body.to(memory_format=torch.channels_last_3d)
     assert not any(isinstance(m, nn.BatchNorm3d) for m in body.modules())
@@ -58,7 +59,7 @@ def test_the_batch_changes_no_clip(name: str) -> None:
 @pytest.mark.parametrize("name", ZOO)
 def test_the_width_is_known_before_the_network_is_built(name: str) -> None:
     asked = {"slow": 2048, "i3d": 2048, "x3d": 2048, "mvit": 768, "slowfast": 2304}
-    assert len(zoo_config(name).feature_names) == asked[zoo_config(name).arch]
+    assert len(feature_names(zoo_config(name))) == asked[zoo_config(name).arch]
 
 
 @pytest.mark.realdata
@@ -265,5 +266,5 @@ def test_the_older_and_odder_transformers_run(changes: dict[str, object]) -> Non
     body = enliven(build(config, Weights(), 0), 16, SIDE)
     assert isinstance(body, MViTBody)
     found = features(body, as_fed(pictures(2, SIDE, 16)))
-    assert found.shape == (2, len(config.feature_names))
+    assert found.shape == (2, len(feature_names(config)))
     assert difference(found[:1], found[1:]) > 1e-3
