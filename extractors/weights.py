@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 RANDOM = "random"
 LEGACY = (".pkl", ".pickle")
 _CARDS = Path(__file__).with_name("weights.toml")
+_PERMISSIVE = ("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC-BY-4.0")
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?")
 
 
@@ -64,6 +65,11 @@ class Card:
     compiling_saves_bf16: float = 0.0
 
     @property
+    def permissive(self) -> bool:
+        """True if its licence lets anybody use it for anything."""
+        return self.licence in _PERMISSIVE
+
+    @property
     def allows_bf16(self) -> bool:
         """True if bfloat16 keeps the features."""
         return self.bf16_cosine > 0
@@ -108,8 +114,13 @@ class Weights:
 
 def card(name: str) -> Card:
     """Return the card of a network's usual weights."""
+    return cards()[name]
+
+
+def cards() -> dict[str, Card]:
+    """Return every card by the name of its network."""
     entries = tomllib.loads(_CARDS.read_text(encoding="utf-8"))
-    return Card(name=name, **entries[name])
+    return {name: Card(name=name, **entry) for name, entry in entries.items()}
 
 
 def resolve(spec: str | None, card: Card) -> Weights:
