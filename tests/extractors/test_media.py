@@ -14,7 +14,7 @@ from clip_makers import cut, listening, openings, tone, write_clip
 from extractors.audio import read_waveform
 from extractors.contract import ClipError, DecodeError
 from extractors.media import duration, open_media, origin, refuse_cut_stream
-from extractors.video import sample_frames
+from extractors.video import Resize, sample_frames
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8cfc0"
@@ -217,7 +217,7 @@ def _failures_of_damage(folder: Path, suffix: str) -> list[str]:
 
 
 def _some_frames(path: Path) -> None:
-    for _ in islice(sample_frames(path, 0.04, short_side=32), 200):
+    for _ in islice(sample_frames(path, 0.04, resize=Resize(32)), 200):
         pass
 
 
