@@ -9,6 +9,7 @@ from affectstack import AffectstackError
 from extractors import Features
 from pipeline.cli import stage
 from pipeline.files import publish_json, read_json
+from pipeline.joining import JoinError, side_by_side
 from pipeline.store import FeatureStore
 from pipeline.workspace import Workspace
 
@@ -90,30 +91,48 @@ def read_index(workspace: Workspace, name: str) -> FeatureIndex:
     return index
 
 
-def load_features(workspace: Workspace, index: FeatureIndex, clip_ids: Sequence[str]) -> dict[str, Features]:
+def load_features(
+    workspace: Workspace, index: FeatureIndex, clip_ids: Sequence[str], views: Sequence[str] | None = None
+) -> dict[str, Features]:
     """Load a whole feature, each shard in one go.
 
     Args:
         workspace: The experiment.
         index: The feature.
         clip_ids: The manifest's clips; others in the store are left out.
+        views: The cameras to join side by side, in this order; None: every clip has one view.
 
     Returns:
-        Features by clip id, for the clips that were extracted.
+        Features by clip id, for the clips that were extracted, in all of the views.
 
     Raises:
         StoreError: If a shard is absent or damaged.
-        FeatureError: If a clip has several views, which heads cannot combine yet.
+        FeatureError: If a clip has several views and none are asked for, or views cannot be joined.
     """
     wanted = set(clip_ids)
-    found: dict[str, Features] = {}
+    seen: dict[str, dict[str, Features]] = {}
     for block in FeatureStore(workspace.folder / index.folder, index.shards, index.identity_sha256).blocks():
         for (clip_id, view), features in block.items():
-            if clip_id in found:
-                raise FeatureError(
-                    f"feature {index.name!r}: clip {clip_id} has several views (one is {view!r}); "
-                    "heads take one view per clip, so keep one in the manifest"
-                )
-            if clip_id in wanted:
-                found[clip_id] = features
+            if clip_id in wanted and (views is None or view in views):
+                seen.setdefault(clip_id, {})[view] = features
+    if views is None:
+        return {clip_id: _only(index.name, clip_id, own) for clip_id, own in seen.items()}
+    if strangers := [v for v in views if not any(v in own for own in seen.values())]:
+        raise FeatureError(f"feature {index.name!r}: no clip has view {strangers[0]!r}; see the manifest")
+    found = {}
+    for clip_id, own in seen.items():
+        if len(own) == len(views):
+            try:
+                found[clip_id] = side_by_side([own[view] for view in views])
+            except JoinError as error:
+                raise FeatureError(f"feature {index.name!r}: clip {clip_id}: {error}") from error
     return found
+
+
+def _only(feature: str, clip_id: str, views: dict[str, Features]) -> Features:
+    if len(views) > 1:
+        raise FeatureError(
+            f"feature {feature!r}: clip {clip_id} has several views ({', '.join(sorted(views))}); "
+            "say which of them a head reads, as in `views: [front, left]`"
+        )
+    return next(iter(views.values()))

@@ -42,13 +42,18 @@ class FeatureSpec(_Section):
 
 
 class HeadSpec(_Section):
-    """One head: the feature it reads, what happens to it first, and the classifier's options."""
+    """One head: the feature it reads, what happens to it first, and the classifier's options.
+
+    Attributes:
+        views: The cameras whose features are joined side by side, in this order; None where there is one.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True)
     features: str
     head: str
     pool: Literal["mean"] = "mean"
     speaker_norm: bool = False
+    views: tuple[str, ...] | None = Field(default=None, min_length=1)
 
     def options(self) -> dict[str, Any]:
         """Return the classifier's own options."""

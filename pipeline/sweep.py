@@ -155,7 +155,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
 def _key(workspace: Workspace, name: str) -> tuple[Any, ...]:
     """Return what decides the data that a head reads."""
     spec: HeadSpec = workspace.experiment.heads[name]
-    return spec.features, spec.pool, spec.speaker_norm, workspace.head(name).sequence
+    return spec.features, spec.pool, spec.speaker_norm, spec.views, workspace.head(name).sequence
 
 
 def _try(grid: Workspace, job: FoldJob, data: HeadData, path: Path) -> None:

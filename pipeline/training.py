@@ -87,7 +87,7 @@ def load_data(workspace: Workspace, manifest: Manifest, head: str, fold: int | N
     _refuse_stale(workspace, name)
     labels = manifest.labels(workspace.experiment.label, workspace.classes(manifest))
     subjects = manifest.subjects()
-    found = load_features(workspace, index, list(labels.index))
+    found = load_features(workspace, index, list(labels.index), spec.views)
     sequence = workspace.head(head).sequence
     clips, inputs = [], []
     for clip_id in labels.index:

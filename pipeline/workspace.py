@@ -110,6 +110,7 @@ class Workspace:
         """Return everything that the experiment says about a head, defaults included, as JSON."""
         spec = self.experiment.heads[name]
         own = {"features": spec.features, "pool": spec.pool, "speaker_norm": spec.speaker_norm}
+        own |= {} if spec.views is None else {"views": list(spec.views)}
         params: dict[str, Any] = json.loads(json.dumps(self.head(name).get_params(), default=str))
         return {"head": spec.head, **own, **params}
 
