@@ -12,6 +12,8 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "affectstack needs Python 3.11 or newer, this is %d.%d; run: make PYTHON=python3.11" % v[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	# The face detector. Its pins are of 2024, older than it needs, so pip must not follow them.
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps facenet-pytorch
 	@touch $@
 
 demo: install

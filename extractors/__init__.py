@@ -1,6 +1,18 @@
 """Media in, arrays out: one frozen extractor per file."""
 
-from extractors import clip_networks, fake, logmel, openface, opensmile, table, wav2vec2  # noqa: F401  # register
+from extractors import (  # noqa: F401  # register
+    clip_networks,
+    efficientface,
+    efficientnet_b2,
+    face_crops,
+    fake,
+    hub,
+    logmel,
+    openface,
+    opensmile,
+    table,
+    wav2vec2,
+)
 from extractors.contract import Clip, ClipError, Extractor, Features, check_features
 from extractors.registry import EXTRACTORS
 

@@ -52,6 +52,7 @@ class Clip:
         end: Where it ends, in seconds; None is the end.
         view: The camera, or "".
         shared: The media of this clip, where several extractors read it at once.
+        stored: What another feature holds of this clip, where the extractor reads that; see `reads_feature`.
     """
 
     clip_id: str
@@ -61,6 +62,7 @@ class Clip:
     end: float | None = None
     view: str = ""
     shared: Shared | None = field(default=None, compare=False, repr=False)
+    stored: "Features | None" = field(default=None, compare=False, repr=False)
 
     @property
     def sound(self) -> Path | None:
@@ -93,6 +95,11 @@ class Clip:
             raise MissingMediaError("the manifest names neither audio nor video for this clip")
         return self.sound
 
+    def still_alive(self) -> None:
+        """Say that work on this clip goes on, where it takes long before anything comes of it."""
+        if self.shared is not None:
+            self.shared.still_alive()
+
 
 @dataclass(frozen=True)
 class Features:
@@ -103,12 +110,14 @@ class Features:
         intervals: `[T, 2]` float64, `[start, end)` of each row in seconds on the media's clock.
         valid: `[T]` bool; False marks padding, frames without a face, and the like.
         silent: True if the clip has sound and all of it is digital silence.
+        pictures: A picture of each row as a JPEG file, b"" where there is none; None: no row has any.
     """
 
     values: FloatArray
     intervals: NDArray[np.float64]
     valid: NDArray[np.bool_]
     silent: bool = False
+    pictures: tuple[bytes, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -143,6 +152,10 @@ class Extractor(ABC):
         sound_rate: The rate of the sound that it asks for, in Hz; None if it reads none.
         clips_per_shard: How many clips are a minute or more of work.
         rows_per_second: How many rows it gives for a second of media; 0 if their number is fixed.
+        row_bytes: About how many bytes a row takes in the store; 0: its values alone.
+        counted: What `tally` counts of a clip.
+        gives_pictures: True if its rows have pictures that other extractors may read.
+        reads_feature: The feature of the same experiment whose pictures it reads in place of the media.
         untrained: True if its weights are random; every output says so.
         trained_on: The subjects of this manifest that its weights have seen.
         selected_on_test: True if test clips of this manifest chose among its weights.
@@ -153,6 +166,10 @@ class Extractor(ABC):
     sound_rate: int | None = None
     clips_per_shard: int = 1024
     rows_per_second: float = 0.0
+    row_bytes: int = 0
+    counted: tuple[str, ...] = ()
+    gives_pictures: bool = False
+    reads_feature: str | None = None
     untrained: bool = False
     selected_on_test: bool = False
     trained_on: frozenset[str] = frozenset()
@@ -180,6 +197,10 @@ class Extractor(ABC):
         Raises:
             ClipError: If this clip cannot be extracted.
         """
+
+    def tally(self, features: Features) -> dict[str, int]:
+        """Return what is worth counting of a clip, such as frames without a face, by name; see `counted`."""
+        return {}
 
     @property
     def dim(self) -> int:
@@ -278,5 +299,7 @@ def check_features(features: Features, dim: int) -> None:
     if not np.isfinite(values).all():
         row, column = np.argwhere(~np.isfinite(values))[0]
         raise BadFeaturesError(f"value {values[row, column]} in row {row}, column {column}")
+    if features.pictures is not None and len(features.pictures) != rows:
+        raise BadFeaturesError(f"{len(features.pictures)} pictures; expected one per row, {rows}")
     if not np.isfinite(intervals).all() or (intervals[:, 1] < intervals[:, 0]).any():
         raise BadFeaturesError("an interval is not finite or ends before it starts")

@@ -14,11 +14,18 @@ class Shared:
     Args:
         rates: The sampling rates, in Hz, that will be asked for.
         readers: How many readers every stream will have; what all of them have read is forgotten.
+        still_alive: Called by extractors that work for long before they give anything.
     """
 
-    def __init__(self, rates: frozenset[int] = frozenset(), readers: int = 1) -> None:
+    def __init__(
+        self,
+        rates: frozenset[int] = frozenset(),
+        readers: int = 1,
+        still_alive: Callable[[], None] = lambda: None,
+    ) -> None:
         self.rates = rates
         self.readers = readers
+        self.still_alive = still_alive
         self._made: dict[Hashable, Any] = {}
         self._streams: dict[Hashable, tuple[int, Any, Any]] = {}
 

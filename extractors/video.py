@@ -43,6 +43,30 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A frame that a player would show at a time of the grid, its picture not made yet.
+
+    Attributes:
+        time: The grid time, in seconds on the container's clock.
+        frame: As it was decoded.
+    """
+
+    time: float
+    frame: av.VideoFrame
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the picture, upright."""
+        turned = round(self.frame.rotation / 90) % 2
+        width, height = self.frame.width, self.frame.height
+        return (height, width) if turned else (width, height)
+
+    def picture(self, resize: "Resize | None" = None) -> NDArray[np.uint8]:
+        """Return `[H, W, 3]` uint8, RGB, upright."""
+        return _rgb(self.frame, resize)
+
+
+@dataclass(frozen=True)
 class Resize:
     """How pictures are resized.
 
@@ -73,6 +97,28 @@ def sample_frames(
     end: float | None = None,
     frames: Iterator[Decoded] | None = None,
 ) -> Iterator[Frame]:
+    """Decode the pictures that a player would show at regular times; see `shown_frames`.
+
+    Args:
+        path: The file.
+        step: Seconds between two grid times.
+        resize: How; None keeps the size.
+        start: Where to begin, in seconds; None is the first frame.
+        end: Where to stop, in seconds; None is the end of the video.
+        frames: What `decode` gives for this path and `start`, where it is decoded already.
+    """
+    for shown in shown_frames(path, step, start=start, end=end, frames=frames):
+        yield Frame(shown.time, shown.picture(resize))
+
+
+def shown_frames(
+    path: Path,
+    step: float,
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    frames: Iterator[Decoded] | None = None,
+) -> Iterator[Shown]:
     """Decode the frames that a player would show at regular times.
 
     The grid begins at `start` (or at the first frame) and goes on in steps until the last frame ends,
@@ -82,7 +128,6 @@ def sample_frames(
     Args:
         path: The file.
         step: Seconds between two grid times.
-        resize: How; None keeps the size.
         start: Where to begin, in seconds; None is the first frame.
         end: Where to stop, in seconds; None is the end of the video.
         frames: What `decode` gives for this path and `start`, where it is decoded already.
@@ -103,14 +148,14 @@ def sample_frames(
         while shown is not None and (at := begin + grid * step) < time - _TOLERANCE:
             if end is not None and at >= end - _TOLERANCE:
                 return
-            yield Frame(at, _rgb(shown, resize))
+            yield Shown(at, shown)
             grid += 1
         shown, ends = frame, time + length
     if shown is None:
         raise DecodeError(f"{path.name}: no frame could be decoded")
     stop = ends if end is None else min(end, ends)
     while (at := begin + grid * step) < stop - _TOLERANCE:
-        yield Frame(at, _rgb(shown, resize))
+        yield Shown(at, shown)
         grid += 1
 
 

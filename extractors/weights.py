@@ -36,6 +36,7 @@ class Card:
         std: Their standard deviation.
         size: Pixels of a side, as the network was trained.
         colour: "rgb" or "bgr".
+        any_hub: True if any model of the hub will do.
         gflop: 10^9 operations of a window of that size, by fvcore; a multiplication and its addition are two.
         bf16_cosine: The least cosine of a row in bfloat16 with the same row in float32; 0: not allowed.
         batch_tolerance: The largest change of a value by what else is in the batch, as a share of the
@@ -57,6 +58,7 @@ class Card:
     std: float = 1.0
     size: int = 0
     colour: str = "rgb"
+    any_hub: bool = False
     gflop: float = 0.0
     bf16_cosine: float = 0.0
     batch_tolerance: float = 0.0
@@ -143,7 +145,7 @@ def resolve(spec: str | None, card: Card) -> Weights:
     if path.exists():
         return Weights(path=path.resolve())
     match = _HUB_ID.fullmatch(spec)
-    if card.hub and match and path.suffix not in (".pyth", ".pt", ".safetensors"):
+    if (card.hub or card.any_hub) and match and path.suffix not in (".pyth", ".pt", ".safetensors"):
         revision = match["revision"] or (card.revision if match["id"] == card.hub else "")
         if not revision:
             raise card.missing(f"{spec} does not exist and is no pinned hub id (org/name@revision)")
@@ -155,7 +157,7 @@ def load_state_dict(path: Path) -> "dict[str, Tensor]":
     """Read tensors from a checkpoint without running any code in it.
 
     Args:
-        path: `.safetensors`, or `.pyth`, `.pt`, `.pth`, `.bin` as written by `torch.save`; a
+        path: `.safetensors`, or `.pyth`, `.pt`, `.pth`, `.bin`, `.tar` as written by `torch.save`; a
             `model_state` or `state_dict` inside is unwrapped.
 
     Raises:
@@ -174,7 +176,7 @@ def load_state_dict(path: Path) -> "dict[str, Tensor]":
             f"{path}: a pickle, which is never loaded as it is; "
             f"run: python -m pipeline.convert_weights {path}"
         )
-    if path.suffix not in (".pyth", ".pt", ".pth", ".bin"):
+    if path.suffix not in (".pyth", ".pt", ".pth", ".bin", ".tar"):
         raise WeightsError(f"{path}: unknown kind {path.suffix!r}; expected .safetensors, .pyth, .pt or .pth")
     import pickle
 

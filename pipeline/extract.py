@@ -1,7 +1,7 @@
 """`python -m pipeline.extract {video,audio,au,face,text,all}`: run the frozen extractors."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +27,7 @@ from pipeline.cli import (
     workers_or_cores,
 )
 from pipeline.engine.cluster import RayEngine
-from pipeline.engine.finish import publish_index, write_failures
+from pipeline.engine.finish import publish_index, write_failures, write_ledgers
 from pipeline.engine.local import LocalEngine, Settings, memory_per_worker
 from pipeline.engine.messages import Limits
 from pipeline.engine.plan import Plan, Takes, changed_keys, make_plan
@@ -125,31 +125,40 @@ def extract(
     manifest = workspace.manifest()
     budget = _budget(max_failed, len(manifest))
     takes = Takes(manifest, workspace.root)
-    plans = [
-        make_plan(workspace, manifest, takes, f, precision=precision.value, retry_failed=retry_failed)
-        for f in features
-    ]
     far = engine is WantedEngine.RAY
     count = (workers or 0) if far else workers_or_cores(workers)
     settings = Settings(count, Limits(clip_timeout, memory_per_worker(count or 1)))
-    for plan in plans:
-        _introduce(plan, workspace)
-        sweep_temporaries(plan.folder)
+    subjects = {str(clip): str(subject) for clip, subject in manifest.subjects().items()}
+    done: list[Plan] = []
     try:
-        over = _run(plans, workspace, settings, budget, address if far else None)
-        if over is None:
-            return _conclude(plans, workspace)
+        for wave in _waves(workspace, features):
+            plans = [
+                make_plan(workspace, manifest, takes, f, precision=precision.value, retry_failed=retry_failed)
+                for f in wave
+            ]
+            for plan in plans:
+                _introduce(plan, workspace)
+                sweep_temporaries(plan.folder)
+            over = _run(plans, workspace, settings, budget, address if far else None)
+            if over is not None:
+                complain(
+                    f"feature {over.feature!r}: more than {max_failed} of {len(manifest)} clips failed, "
+                    f"stopped. See {relative_to_cwd(over.folder / 'failures.csv')}; mend the clips, or raise "
+                    "--max-failed"
+                )
+                return EXIT_BUDGET
+            for plan in plans:
+                _finish(plan, workspace, subjects)
+            done += plans
     except WriteError as error:
         complain(
             f"{error}. Shards that are finished are kept: make room, or make the folder writable, "
             "and run the same command again"
         )
         return EXIT_BUDGET
-    complain(
-        f"feature {over.feature!r}: more than {max_failed} of {len(manifest)} clips failed, stopped. "
-        f"See {relative_to_cwd(over.folder / 'failures.csv')}; mend the clips, or raise --max-failed"
-    )
-    return EXIT_BUDGET
+    say(f"wrote {', '.join(relative_to_cwd(plan.folder) for plan in done)}")
+    say(f"next: {stage(_next_stage(workspace), workspace.file)}")
+    return EXIT_SOME_FAILED if any(_failures(plan) for plan in done) else EXIT_OK
 
 
 def _features(workspace: Workspace, modality: Wanted) -> list[str]:
@@ -162,6 +171,15 @@ def _features(workspace: Workspace, modality: Wanted) -> list[str]:
             "Run python -m pipeline.extract all, or add one"
         )
     return chosen
+
+
+def _waves(workspace: Workspace, features: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the features that read media, then those that read what other features hold."""
+    second = [f for f in features if workspace.extractor(f).reads_feature is not None]
+    if first := [f for f in features if f not in second]:
+        yield first
+    if second:
+        yield second
 
 
 def _refuse_unfinished(workspace: Workspace, features: Sequence[str]) -> None:
@@ -237,21 +255,22 @@ def _say_failures(plan: Plan) -> None:
         say(f"  … and {len(failures) - 10} more, see {relative_to_cwd(plan.folder / 'failures.csv')}")
 
 
-def _conclude(plans: list[Plan], workspace: Workspace) -> int:
-    """Publish the indexes; say what was made and what comes next."""
-    failed = 0
-    for plan in plans:
-        index = publish_index(plan, workspace)
-        failed += index.failed
-        silent = [clip for record in plan.finished.values() for clip in record.silent]
-        text = (
-            f", {len(silent)} silent ({', '.join(silent[:3])}{', …' * (len(silent) > 3)})" if silent else ""
-        )
-        say(f"  {plan.feature}: {index.clips} clips, {index.failed} failed{text}")
-        _say_failures(plan)
-    say(f"wrote {', '.join(relative_to_cwd(plan.folder) for plan in plans)}")
-    say(f"next: {stage(_next_stage(workspace), workspace.file)}")
-    return EXIT_SOME_FAILED if failed else EXIT_OK
+def _finish(plan: Plan, workspace: Workspace, subjects: Mapping[str, str]) -> None:
+    """Publish the index and the ledgers of a feature; say what was made."""
+    index = publish_index(plan, workspace)
+    counted = write_ledgers(plan, subjects)
+    silent = [clip for record in plan.records for clip in record.silent]
+    empty = [clip for record in plan.records for clip in record.empty]
+    text = _few(silent, "silent") + _few(empty, "without a valid row")
+    say(f"  {plan.feature}: {index.clips} clips, {index.failed} failed{text}")
+    if counted:
+        sums = ", ".join(f"{count} {key.replace('_', ' ')}" for key, count in counted.items())
+        say(f"  {sums}; by clip and subject in {relative_to_cwd(plan.folder / 'ledger.csv')}")
+    _say_failures(plan)
+
+
+def _few(clips: Sequence[str], what: str) -> str:
+    return f", {len(clips)} {what} ({', '.join(clips[:3])}{', …' * (len(clips) > 3)})" if clips else ""
 
 
 def _budget(text: str, clips: int) -> int:

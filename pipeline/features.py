@@ -88,6 +88,11 @@ def read_index(workspace: Workspace, name: str) -> FeatureIndex:
         changed = sorted(k for k in {*spec, *index.spec} if spec.get(k) != index.spec.get(k))
         what = ", ".join(f"{k}: {index.spec.get(k)!r} -> {spec.get(k)!r}" for k in changed)
         raise FeatureError(f"feature {name!r} was extracted with other settings ({what}); run: {command}")
+    source = workspace.extractor(name).reads_feature
+    if source is not None and index.identity.get("pictures") != read_index(workspace, source).identity:
+        raise FeatureError(
+            f"feature {name!r} was made of other pictures than {source!r} holds; run: {command}"
+        )
     return index
 
 

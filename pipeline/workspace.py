@@ -138,6 +138,21 @@ class Workspace:
         """Return everything that the experiment says about a fine-tuned encoder, as JSON."""
         return {"head": "finetuned", **self.experiment.finetune[name].model_dump(mode="json")}
 
+    def _check_pictures(self, name: str, source: str | None) -> None:
+        """Refuse a feature that reads the pictures of one that is not there, or has none."""
+        if source is None:
+            return
+        features = self.experiment.features
+        if source not in features:
+            raise ConfigError(
+                f"features.{name}: no feature {source!r} in this experiment{did_you_mean(source, features)}"
+            )
+        if not self.extractor(source).gives_pictures:
+            raise ConfigError(
+                f"features.{name}: {source!r} ({features[source].extractor}) holds no pictures; "
+                "name a feature whose extractor is `faces`"
+            )
+
     def _known_sources(self) -> list[str]:
         return [*self.experiment.heads, *self.experiment.finetune, *self.experiment.imported]
 
@@ -146,7 +161,7 @@ class Workspace:
         experiment = self.experiment
         for name, spec in experiment.features.items():
             if spec.finetuned is None:
-                self.extractor(name)
+                self._check_pictures(name, self.extractor(name).reads_feature)
                 continue
             tuned = experiment.finetune.get(spec.finetuned)
             if tuned is None:

@@ -1,22 +1,21 @@
 """Building a network and filling it with a checkpoint: every key used, every parameter filled."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from extractors.filling import COUNTER, fill, unwrapped
 from extractors.networks.body import Body
 from extractors.networks.config import NetworkConfig
 from extractors.networks.mvit import MViTBody
 from extractors.networks.resnets import ResNetBody
 from extractors.networks.x3d import X3DBody
 from extractors.networks.zoo import ZOO, zoo_config
-from extractors.weights import Weights, WeightsError, load_state_dict
+from extractors.weights import Weights, load_state_dict
 
 _STEM = "s1.pathway0_stem.conv_xy.weight"
 _PROJECTION = "head.projection.weight"
-_COUNTER = "num_batches_tracked"  # of training; checkpoints of caffe2 have none
-_WRAPPERS = ("module.", "_orig_mod.")  # of several GPUs, of a compiled network
 
 
 def build(config: NetworkConfig, weights: Weights, seed: int, *, name: str = "") -> Body:
@@ -32,7 +31,7 @@ def build(config: NetworkConfig, weights: Weights, seed: int, *, name: str = "")
     Raises:
         WeightsError: If the checkpoint does not fit, naming what is missing and what is too much.
     """
-    state = {} if weights.path is None else _unwrapped(load_state_dict(weights.path))
+    state = {} if weights.path is None else unwrapped(load_state_dict(weights.path))
     if name and _PROJECTION in state and state[_PROJECTION].dim() == 2:
         model = config.MODEL.model_copy(update={"NUM_CLASSES": len(state[_PROJECTION])})
         config = config.model_copy(update={"MODEL": model})
@@ -40,7 +39,8 @@ def build(config: NetworkConfig, weights: Weights, seed: int, *, name: str = "")
         torch.manual_seed(seed)
         body = _body(config, state)
     if weights.path is not None:
-        _fill(body, state, f"{weights.path}: does not fit {name or config.arch + ' of the configuration'}")
+        what = name or f"{config.arch} of the configuration"
+        fill(body.model, state, f"{weights.path}: does not fit {what}", lambda: _advice(state))
     return body.eval().requires_grad_(False)
 
 
@@ -52,31 +52,6 @@ def _body(config: NetworkConfig, state: Mapping[str, Tensor]) -> Body:
     return ResNetBody(config)
 
 
-def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in _WRAPPERS:
-        if state and all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
-
-
-def _fill(body: Body, state: dict[str, Tensor], complaint: str) -> None:
-    own = {k: tuple(v.shape) for k, v in body.model.state_dict().items()}
-    missing = [k for k in own if k not in state and not k.endswith(_COUNTER)]
-    extra = [k for k in state if k not in own]
-    shapes = [k for k in own if k in state and tuple(state[k].shape) != own[k]]
-    if missing or extra or shapes:
-        raise WeightsError(
-            f"{complaint}: {_few('missing', missing)}; {_few('unknown', extra)}; "
-            f"{_few('of another shape', shapes)}{_advice(state)}"
-        )
-    body.model.load_state_dict({**body.model.state_dict(), **state}, strict=True)
-
-
-def _few(what: str, keys: Sequence[str]) -> str:
-    shown = ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
-    return f"{len(keys)} {what}" + (f" ({shown})" if keys else "")
-
-
 def _advice(state: Mapping[str, Tensor]) -> str:
     """Return which network these weights are of, or what else to do."""
     if names := fitting(state):
@@ -86,7 +61,7 @@ def _advice(state: Mapping[str, Tensor]) -> str:
 
 def fitting(state: Mapping[str, Tensor]) -> list[str]:
     """Return the networks of the zoo that weights may be of; X3D-XS, S and M differ in their input alone."""
-    given, names = _shapes(_unwrapped(dict(state))), []
+    given, names = _shapes(unwrapped(state)), []
     for name in ZOO:
         with torch.random.fork_rng(devices=[]):
             own = _shapes(_body(zoo_config(name), {}).model.state_dict())
@@ -99,5 +74,5 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {
         key: tuple(value.shape)
         for key, value in state.items()
-        if not key.endswith(_COUNTER) and not key.startswith("head.projection")
+        if not key.endswith(COUNTER) and not key.startswith("head.projection")
     }

@@ -23,7 +23,7 @@ class Batcher:
         probe: Embed the first batch twice, and compare.
 
     Attributes:
-        windows: How many were embedded; those of the first batch not twice.
+        windows: How many were embedded; empty ones are not counted, those of the first batch not twice.
         seconds: How long that took.
     """
 
@@ -53,7 +53,7 @@ class Batcher:
         began = time.perf_counter()
         rows = self._fitting(windows)
         self.seconds += time.perf_counter() - began
-        self.windows += len(windows)
+        self.windows += sum(window.data.size > 0 for window in windows)
         if self._probe:
             self._probe = False
             for once, again in zip(rows, self._fitting(windows), strict=True):

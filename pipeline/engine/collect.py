@@ -139,4 +139,5 @@ class Collector:
             planned_sha256=self._task.planned_sha256,
             failures=failures,
             seen_subjects=sorted(extractor.trained_on),
+            tallies=[extractor.tally(features) for _, features in done],
         )

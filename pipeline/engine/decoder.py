@@ -9,12 +9,13 @@ import logging
 import resource
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -32,9 +33,10 @@ from extractors.contract import (
     check_features,
 )
 from extractors.shared import Shared
-from pipeline.engine.messages import Cut, Done, Failed, Item, Job, Setup, Stop, Take, Whole
+from pipeline.engine.messages import Alive, Cut, Done, Failed, Item, Job, Setup, Stop, Take, Whole
 
-Send = Callable[[Item], None]
+T = TypeVar("T")
+_ALIVE_SECONDS = 1.0  # between two signs of life
 _PARENT_DIES = 1  # PR_SET_PDEATHSIG
 
 
@@ -56,61 +58,76 @@ def _serve(channel: "Connection[Any, Any]") -> None:
     if setup.memory:
         resource.setrlimit(resource.RLIMIT_DATA, (setup.memory, setup.memory))
     channel.send(Done())  # ready
+    told = time.monotonic()
+
+    def alive() -> None:
+        nonlocal told
+        if time.monotonic() - told >= _ALIVE_SECONDS:
+            channel.send(Alive())
+            told = time.monotonic()
+
     while True:
         job: Job = channel.recv()
-        work(job, setup, channel.send)
+        for item in work(job, setup, alive):
+            channel.send(item)
         channel.send(Done())
 
 
-def work(job: Job, setup: Setup, send: Send) -> None:
-    """Do one clip for all features that want it; its media are decoded once."""
+def work(job: Job, setup: Setup, still_alive: Callable[[], None] = lambda: None) -> Iterator[Item]:
+    """Do one clip for all features that want it; its media are decoded once.
+
+    Args:
+        job: The clip, and which features want it.
+        setup: What to work with.
+        still_alive: Called where work takes long before anything comes of it.
+    """
     chosen = {name: setup.extractors[name] for name in job.features}
     try:
         if any(e.reads_media for e in chosen.values()):
             _refuse_changed(job.take)
     except (ClipError, OSError) as error:
-        for name in chosen:
-            send(Failed(name, type(error).__name__, str(error)))
+        yield from (Failed(name, type(error).__name__, str(error)) for name in chosen)
         return
     rates = frozenset(e.sound_rate for e in chosen.values() if e.sound_rate is not None)
-    networks = [n for n, e in chosen.items() if isinstance(e, WindowExtractor)]
-    frames = sum(chosen[n].modality in ("video", "face") for n in networks)
-    clip = replace(job.take.clip, shared=Shared(rates, max(1, frames)))
-    job = replace(job, take=replace(job.take, clip=clip))
+    networks = {n: e for n, e in chosen.items() if isinstance(e, WindowExtractor)}
+    frames = sum(e.modality == "video" for e in networks.values())
+    shared = Shared(rates, max(1, frames), still_alive)
+    clip = replace(job.take.clip, shared=shared)
     for name, extractor in chosen.items():
         if name not in networks:
-            _guarded(name, send, lambda e=extractor, n=name: _whole(e, n, job, send))  # type: ignore[misc]
-    _windows({n: chosen[n] for n in networks}, job, send)  # type: ignore[misc]
+            yield _guarded(name, lambda e=extractor, n=name: _whole(e, n, clip, n in job.probe))  # type: ignore[misc]
+    yield from _windows(networks, clip)
 
 
-def _whole(extractor: Extractor, name: str, job: Job, send: Send) -> None:
-    features = extractor.extract(job.take.clip)
+def _whole(extractor: Extractor, name: str, clip: Clip, probe: bool) -> Whole:
+    features = extractor.extract(clip)
     check_features(features, extractor.dim)
-    if name in job.probe:
-        _refuse_other(features, extractor.extract(job.take.clip))
-    send(Whole(name, features))
+    if probe:
+        _refuse_other(features, extractor.extract(clip))
+    return Whole(name, features)
 
 
-def _windows(networks: dict[str, WindowExtractor], job: Job, send: Send) -> None:
-    """Send the windows of every network as they come, always of the one that is furthest behind.
+def _windows(networks: dict[str, WindowExtractor], clip: Clip) -> Iterator[Item]:
+    """Yield the windows of every network as they come, always of the one that is furthest behind.
 
     So all of them read the same frames at nearly the same time, and no more than a window of them is kept.
     """
-    streams = {name: _opened(extractor, job.take.clip) for name, extractor in networks.items()}
+    streams = {name: _opened(extractor, clip) for name, extractor in networks.items()}
     at = dict.fromkeys(streams, float("-inf"))
     while at:
         name = min(at, key=at.__getitem__)
-        window = None
-
-        def step(name: str = name) -> None:
-            nonlocal window
-            window = next(streams[name], None)
-
-        if not _guarded(name, send, step) or window is None:
+        item = _guarded(name, lambda n=name: _next(streams[n], n))  # type: ignore[misc]
+        if isinstance(item, Cut):
+            at[name] = item.window.end
+        else:
             del at[name]
-            continue
-        send(Cut(name, window))
-        at[name] = window.end
+        if item is not None:
+            yield item
+
+
+def _next(windows: Iterator[Window], name: str) -> Cut | None:
+    window = next(windows, None)
+    return None if window is None else Cut(name, window)
 
 
 def _opened(extractor: WindowExtractor, clip: Clip) -> Iterator[Window]:
@@ -118,24 +135,21 @@ def _opened(extractor: WindowExtractor, clip: Clip) -> Iterator[Window]:
     yield from extractor.windows(clip)
 
 
-def _guarded(name: str, send: Send, step: Callable[[], None]) -> bool:
-    """Run a step; what goes wrong costs this clip and this feature."""
+def _guarded(name: str, step: Callable[[], T]) -> T | Failed | Stop:
+    """Return what a step gives; what goes wrong costs this clip and this feature."""
     try:
-        step()
+        return step()
     except ClipError as error:
-        send(Failed(name, type(error).__name__, str(error)))
+        return Failed(name, type(error).__name__, str(error))
     except AffectstackError as error:
-        send(Stop(name, str(error)))
+        return Stop(name, str(error))
     except MemoryError:
-        send(Failed(name, LimitExceededError.__name__, "needs more memory than one clip may take"))
+        return Failed(name, LimitExceededError.__name__, "needs more memory than one clip may take")
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{where.name} of {Path(where.filename).name}"
         text = f"{' '.join(str(error).split())[:200]} (a bug, in {place})"
-        send(Failed(name, type(error).__name__, text, traceback.format_exc()))
-    else:
-        return True
-    return False
+        return Failed(name, type(error).__name__, text, traceback.format_exc())
 
 
 def _refuse_changed(take: Take) -> None:
@@ -147,7 +161,7 @@ def _refuse_changed(take: Take) -> None:
 
 
 def _refuse_other(once: Features, again: Features) -> None:
-    if not np.array_equal(once.values, again.values):
+    if not np.array_equal(once.values, again.values) or once.pictures != again.pictures:
         raise BadFeaturesError(
             "two runs over the same clip gave different values; an extractor must be deterministic"
         )

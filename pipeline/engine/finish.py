@@ -1,20 +1,20 @@
 """What lies beside the shards when they are all there: the feature's index and its failures."""
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from pipeline.engine.plan import Plan
 from pipeline.features import FeatureIndex, spec_as_json
 from pipeline.files import publish
-from pipeline.store import Failure, identity_sha256
+from pipeline.store import Failure, Record, identity_sha256
 from pipeline.workspace import Workspace
 
 
 def publish_index(plan: Plan, workspace: Workspace) -> FeatureIndex:
     """Write the feature's index and its `failures.csv`; only when every shard is there."""
-    records = [plan.finished[i] for i in range(len(plan.tasks))]
+    records = plan.records
     failures = [f for r in records for f in r.failures]
     write_failures(plan.folder / "failures.csv", failures)
     plan.verified.save()
@@ -37,8 +37,38 @@ def publish_index(plan: Plan, workspace: Workspace) -> FeatureIndex:
 
 def write_failures(path: Path, failures: Sequence[Failure]) -> None:
     """Publish `failures.csv`: one row per clip that failed; only a header if none did."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["clip_id", "view", "stage", "type", "message"])
-    writer.writerows([f.clip_id, f.view, "extract", f.type, f.message] for f in failures)
-    publish(path, text.getvalue().encode())
+    columns = ["clip_id", "view", "stage", "type", "message"]
+    rows = [[f.clip_id, f.view, "extract", f.type, f.message] for f in failures]
+    _write(path, pd.DataFrame(rows, columns=columns))
+
+
+def write_ledgers(plan: Plan, subjects: Mapping[str, str]) -> dict[str, int]:
+    """Publish `ledger.csv`, what was counted of every clip, and its sums in `ledger-subjects.csv`.
+
+    Args:
+        plan: A feature whose shards are all there; nothing is written if its extractor counts nothing.
+        subjects: By clip id.
+
+    Returns:
+        The sums over all clips.
+    """
+    names = list(plan.extractor.counted)
+    counted = [_counts(record, names) for record in plan.records if record.ids]
+    if not names or not counted:
+        return {}
+    ledger = pd.concat(counted, ignore_index=True)
+    ledger.insert(2, "subject", [subjects[clip_id] for clip_id in ledger["clip_id"]])
+    sums = ledger.drop(columns=["clip_id", "view"]).groupby("subject").sum()
+    sums.insert(0, "clips", ledger.groupby("subject").size())
+    _write(plan.folder / "ledger.csv", ledger)
+    _write(plan.folder / "ledger-subjects.csv", sums.reset_index())
+    return {name: int(ledger[name].sum()) for name in names}
+
+
+def _counts(record: Record, names: Sequence[str]) -> pd.DataFrame:
+    own = {name: record.tally[name] for name in names}
+    return pd.DataFrame({"clip_id": record.ids, "view": record.views, **own})
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    publish(path, table.to_csv(index=False, lineterminator="\n").encode())

@@ -3,13 +3,13 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 from extractors.contract import WindowExtractor
 from pipeline.engine.collect import Collector, Made
 from pipeline.engine.decoder import work
-from pipeline.engine.messages import Done, Failed, Item, Job, Limits, Setup
+from pipeline.engine.messages import Alive, Done, Failed, Item, Job, Limits, Setup
 from pipeline.engine.plan import Plan
 from pipeline.engine.pool import DecoderPool
 
@@ -101,7 +101,7 @@ class LocalEngine:
             for item in items:
                 if isinstance(item, Failed):
                     failures.append(item)
-                if not isinstance(item, Done):
+                if not isinstance(item, Done | Alive):
                     collectors[item.feature].take(job.position, item)
             self._listener.clip(job, plans[0].takes.seconds(job.position), failures)
             for feature in job.features:
@@ -135,9 +135,9 @@ def _inline(plan: Plan, jobs: Iterator[Job]) -> Iterator[tuple[Job, Iterator[Ite
     """Do jobs in this process: an extractor that only looks things up needs no other."""
     setup = Setup({plan.feature: plan.extractor}, 0)
     for job in jobs:
-        items: list[Item] = []
-        work(job, setup, items.append)
-        yield job, iter(items)
+        take = replace(job.take, clip=replace(job.take.clip, stored=plan.stored(job.take.key)))
+        job = replace(job, take=take)
+        yield job, work(job, setup)
 
 
 def memory_per_worker(workers: int) -> int:

@@ -100,8 +100,13 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Alive:
+    """Work on this clip goes on, though nothing came of it yet."""
+
+
+@dataclass(frozen=True)
 class Done:
     """Nothing more will come of this clip."""
 
 
-Item = Cut | Whole | Failed | Stop | Done
+Item = Cut | Whole | Failed | Stop | Alive | Done

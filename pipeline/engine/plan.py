@@ -12,13 +12,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from extractors.contract import Clip, Extractor, Precision, WindowExtractor
+from extractors.contract import Clip, Extractor, Features, Precision, WindowExtractor
 from extractors.hardware import has_bf16
 from manifests import Manifest
 from manifests.manifest import MEDIA_COLUMNS
 from pipeline.engine.messages import Take
+from pipeline.features import read_index
 from pipeline.options import ConfigError
-from pipeline.store import Record, Verified, identity_sha256, read_record, shard_name
+from pipeline.store import (
+    ClipKey,
+    FeatureStore,
+    Record,
+    Verified,
+    identity_sha256,
+    read_record,
+    shard_name,
+)
 from pipeline.workspace import Workspace
 
 _SHARD_BYTES = 256 << 20
@@ -67,10 +76,13 @@ class Takes:
         last = end if end is not None else _said(self._durations[i])
         return None if last is None else max(0.0, last - (start or 0.0))
 
-    def fingerprint(self, clips: range) -> str:
-        """Return what decides whether some clips must be extracted again."""
+    def fingerprint(self, clips: range, source: FeatureStore | None = None) -> str:
+        """Return what decides whether some clips must be extracted again: their files, or their pictures."""
         columns = [column[clips.start : clips.stop].tolist() for column in self._compared]
         text = "\0".join("\n".join(words) if any(words) else "" for words in columns)
+        if source is not None:
+            ids, views = self._columns["clip_id"], self._columns["view"]
+            text += "\0".join(dict.fromkeys(source.sha256_of((ids[i], views[i])) for i in clips))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -102,6 +114,7 @@ class Plan:
         tasks: Every shard.
         finished: The records of those that are there already, by position in `tasks`.
         verified: What is known about their bytes.
+        source: The feature whose pictures the extractor reads in place of the media; None: it reads none.
     """
 
     feature: str
@@ -112,11 +125,22 @@ class Plan:
     tasks: list[ShardTask]
     finished: dict[int, Record]
     verified: Verified
+    source: FeatureStore | None = None
+
+    def stored(self, key: ClipKey) -> Features | None:
+        """Return what the source holds of a clip, with its pictures; None if it does not hold it."""
+        held = self.source is not None and key in self.source
+        return self.source.with_pictures(key) if self.source is not None and held else None
 
     @property
     def todo(self) -> list[int]:
         """The positions of the shards that are not there."""
         return [i for i in range(len(self.tasks)) if i not in self.finished]
+
+    @property
+    def records(self) -> list[Record]:
+        """The records of all shards, in order; only when every one is there."""
+        return [self.finished[i] for i in range(len(self.tasks))]
 
     @property
     def clips_done(self) -> int:
@@ -167,10 +191,15 @@ def make_plan(
         )
     if extractor.trained_on:
         identity["trained_on"] = sorted(extractor.trained_on)
+    source = None
+    if extractor.reads_feature is not None:
+        index = read_index(workspace, extractor.reads_feature)
+        identity["pictures"] = index.identity
+        source = FeatureStore(workspace.folder / index.folder, index.shards, index.identity_sha256)
     fingerprint = identity_sha256(identity)
     folder = workspace.folder / "features" / name / fingerprint[:12]
     tasks = [
-        ShardTask(folder / shard_name(i), clips, takes.fingerprint(clips))
+        ShardTask(folder / shard_name(i), clips, takes.fingerprint(clips, source))
         for i, clips in enumerate(_parts(extractor, takes))
     ]
     verified = Verified(folder)
@@ -184,7 +213,7 @@ def make_plan(
             and not (retry_failed and record.failures)
             and verified.holds(task.path, record)
         }
-    return Plan(feature, extractor, identity, folder, takes, tasks, finished, verified)
+    return Plan(feature, extractor, identity, folder, takes, tasks, finished, verified, source)
 
 
 def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> str:
@@ -207,7 +236,7 @@ def _no_collection() -> Iterator[None]:
 
 def _parts(extractor: Extractor, takes: Takes) -> Iterator[range]:
     """Cut the manifest into shards: a number of clips, less if they are long and have many rows."""
-    row_bytes = 4 * extractor.dim * extractor.rows_per_second
+    row_bytes = (extractor.row_bytes or 4 * extractor.dim) * extractor.rows_per_second
     if not row_bytes:
         yield from (
             range(i, min(i + extractor.clips_per_shard, len(takes)))

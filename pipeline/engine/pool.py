@@ -14,7 +14,7 @@ from multiprocessing.connection import Pipe, wait
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
-from pipeline.engine.messages import Cut, Done, Failed, Item, Job, Limits, Setup, Whole
+from pipeline.engine.messages import Alive, Cut, Done, Failed, Item, Job, Limits, Setup, Whole
 
 _HELD_BYTES = 48 << 20  # of windows that wait for the network: ten of SlowFast
 _AHEAD = 8  # clips per worker that may be finished before it is their turn
@@ -231,7 +231,7 @@ class DecoderPool:
                 worker.inbox.todo.pop(0)
                 worker.inbox.done = not worker.inbox.todo
                 worker.inbox = None
-            else:
+            elif not isinstance(item, Alive):
                 self._put(worker.inbox, item)
             self._changed.notify_all()
 

@@ -1,4 +1,4 @@
-"""`python -m pipeline.store {ls,verify,export,gc}`: look after feature stores."""
+"""`python -m pipeline.store {ls,verify,export,contact-sheet,gc}`: look after feature stores."""
 
 from enum import StrEnum
 from itertools import chain
@@ -21,6 +21,7 @@ from pipeline.cli import (
 from pipeline.experiment import load
 from pipeline.progress import Meter
 from pipeline.store import FeatureStore, maintenance
+from pipeline.store.contact_sheet import require_pictures, write_contact_sheets
 from pipeline.store.export import FORMATS, Source, export
 from pipeline.store.indexes import features_folder, known_index, read_indexes, require_known, uses
 from pipeline.workspace import Workspace
@@ -95,6 +96,23 @@ def export_feature(
     written = export(source, form.value, out, force=force)
     left_out = f", {source.failed} failed clips are not in it" if source.failed else ""
     say(f"wrote {relative_to_cwd(written)}: {len(source.store)} clips as {form.value}{left_out}")
+    return EXIT_OK
+
+
+@app.command("contact-sheet")
+def contact_sheet(
+    name: Annotated[str, typer.Argument(help="The feature that holds faces.")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to write.")] = Path("contact-sheets"),
+    frames: Annotated[int, typer.Option(min=1, max=1000, help="Frames of a subject.")] = 60,
+    experiment: ExperimentOption = DEFAULT_EXPERIMENT,
+) -> int:
+    """Write a page for every subject with the faces that were found, and the frames without one."""
+    workspace = load(experiment)
+    store = _source(workspace, name, fps=1.0).store
+    require_pictures(store, name)
+    subjects = {str(clip): str(subject) for clip, subject in workspace.manifest().subjects().items()}
+    sheets = list(write_contact_sheets(store, subjects, out, frames))
+    say(f"wrote {len(sheets)} sheets to {relative_to_cwd(out)}: {', '.join(p.name for p in sheets[:5])}")
     return EXIT_OK
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.store.columns import Column
 from pipeline.store.errors import StoreError, StoreUnsafeError
-from pipeline.store.layout import CHECKSUMS, ENCODING_TYPE, PACKED, SCHEMA, check_version
+from pipeline.store.layout import CHECKSUMS, ENCODING_TYPE, PACKED, PICTURES, SCHEMA, check_version
 
 _MOST_NAME_BYTES = 64 * 1024 * 1024
 _MOST_HEADER_BYTES = 1024
@@ -65,16 +65,19 @@ def _scalar(file: h5py.h5f.FileID, name: str) -> Any:
 
 def _check_structure(path: Path, file: h5py.h5f.FileID, size: int) -> dict[str, Column]:
     """Look at links, shapes and storage, which reads no data."""
-    found = {name.decode() for name in _first_names(file, len(SCHEMA) + 1)}
-    if found != set(SCHEMA):
+    found = {name.decode() for name in _first_names(file, len(SCHEMA) + len(PICTURES) + 1)}
+    pictures = PICTURES if found & set(PICTURES) else {}
+    if found != {*SCHEMA, *pictures}:
         raise StoreUnsafeError(f"{path}: holds {_few(found)}; expected {_few(SCHEMA)}")
-    columns = {name: _checked(path, file, name, size) for name in SCHEMA}
+    names = [*(n for n in SCHEMA if n != CHECKSUMS), *pictures, CHECKSUMS]
+    columns = {name: _checked(path, file, name, size) for name in names}
     rows, width = columns["values"].shape
     clips = columns["clip_id"].shape
     chunks = (sum(column.chunks for name, column in columns.items() if name != CHECKSUMS),)
     expected = {
         "intervals": (rows, 2), "valid": (rows,), "feature_names": (width,), "view": clips, CHECKSUMS: chunks
     }  # fmt: skip
+    expected |= {"picture_offsets": (rows + 1,)} if pictures else {}
     for name, shape in expected.items():
         if columns[name].shape != shape:
             raise StoreUnsafeError(f"{path}: {name} is {list(columns[name].shape)}; expected {list(shape)}")
@@ -101,7 +104,7 @@ def _checked(path: Path, file: h5py.h5f.FileID, name: str, size: int) -> Column:
     plan = data.get_create_plist()
     if plan.get_layout() != h5py.h5d.CHUNKED:  # external storage and virtual datasets have other layouts
         raise StoreUnsafeError(f"{path}: {name} does not hold its data in chunks of this file")
-    axes, kind = SCHEMA[name]
+    axes, kind = {**SCHEMA, **PICTURES}[name]
     shape, dtype, chunk = data.shape, data.dtype, plan.get_chunk()
     fits = dtype.kind == "S" if kind == "S" else dtype == np.dtype(kind)
     if len(shape) != axes or not fits or chunk[1:] != shape[1:]:

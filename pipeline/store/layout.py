@@ -2,9 +2,10 @@
 
 Flat: `values [N, D]`, `intervals [N, 2]` and `valid [N]` hold the rows of all clips one after the other;
 clip i owns rows `offsets[i]:offsets[i + 1]`, and `clip_id [n]`, `view [n]` say which clip it is. Everything
-has fixed-size elements in chunks of whole rows. `checksums` holds the XXH3 of every chunk, column by column:
-a changed byte in any of them is an error. HDF5's own Fletcher-32 is there for other readers; it takes
-eight times as long to look at.
+has fixed-size elements in chunks of whole rows. Where rows have pictures, row r owns the bytes
+`picture_offsets[r]:picture_offsets[r + 1]` of `pictures`: a JPEG file, or nothing. `checksums` holds the XXH3
+of every chunk, column by column: a changed byte in any of them is an error. HDF5's own Fletcher-32 is there
+for other readers; it takes eight times as long to look at.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ _CHUNK_BYTES = 256 * 1024
 _CHUNK_ROWS = 1 << 20  # HDF5 keeps the sizes of a chunk in 32 bits
 PACKED = "feature_names"  # the one dataset that is compressed
 CHECKSUMS = "checksums"
-# Number of axes and kind of every dataset; strings may have any length.
+# Number of axes and kind of every dataset; strings may have any length. `checksums` comes last.
 SCHEMA: dict[str, tuple[int, str]] = {
     "values": (2, "float32"),
     "intervals": (2, "float64"),
@@ -39,6 +40,8 @@ SCHEMA: dict[str, tuple[int, str]] = {
     "feature_names": (1, "S"),
     "checksums": (1, "uint64"),
 }
+# Both or none of these lie between the others and `checksums`.
+PICTURES: dict[str, tuple[int, str]] = {"pictures": (1, "uint8"), "picture_offsets": (1, "int64")}
 
 
 def check_version(path: Path, version: Any) -> None:
@@ -77,6 +80,7 @@ def encode(
         "clip_id": _text([key[0] for key, _ in clips]),
         "view": _text([key[1] for key, _ in clips]),
         PACKED: _text(names),  # too long for an attribute, which HDF5 limits to 64 KiB
+        **_pictures(features),
     }
     # In memory, because HDF5 can crash the process when the disk is full, and to hash the bytes once.
     with h5py.File.in_memory() as file:
@@ -103,6 +107,15 @@ def _put(file: h5py.File, name: str, rows: NDArray[Any]) -> list[int]:
     ).id
     firsts = ((first, *[0] * (rows.ndim - 1)) for first in range(0, len(rows), chunk[0]))
     return [checksum(memoryview(data.read_direct_chunk(f)[1])[:-CHECKSUM_BYTES]) for f in firsts]
+
+
+def _pictures(features: Sequence[Features]) -> dict[str, NDArray[Any]]:
+    """Return the pictures of all rows one after the other, and where each begins; or nothing."""
+    files = [file for f in features for file in (f.pictures or [b""] * len(f.values))]
+    if not any(files):
+        return {}
+    joined = np.frombuffer(b"".join(files), np.uint8)
+    return {"pictures": joined, "picture_offsets": np.cumsum([0, *map(len, files)], dtype=np.int64)}
 
 
 def _text(words: Sequence[str]) -> NDArray[np.bytes_]:

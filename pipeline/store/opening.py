@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,19 @@ class Shard:
         first, last = int(self.offsets[i]), int(self.offsets[i + 1])
         read = (self._read(n, first, last) for n in ("values", "intervals", "valid"))
         return Features(*(_released(part) for part in read))
+
+    def pictures(self, i: int) -> tuple[bytes, ...] | None:
+        """Return the pictures of the i-th clip's rows, b"" where a row has none; None if no row has any."""
+        if "pictures" not in self._columns:
+            return None
+        first, last = int(self.offsets[i]), int(self.offsets[i + 1])
+        places = self._read("picture_offsets", first, last + 1)
+        total = self._columns["pictures"].shape[0]
+        if places[0] < 0 or (places[1:] < places[:-1]).any() or places[-1] > total:
+            raise damaged(self.path, "picture_offsets do not rise within the pictures")
+        body = self._read("pictures", int(places[0]), int(places[-1])).tobytes()
+        begins = (places - places[0]).tolist()
+        return tuple(body[a:b] for a, b in pairwise(begins))
 
     @property
     def dim(self) -> int:

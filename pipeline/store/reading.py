@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from extractors import Features
@@ -74,6 +75,20 @@ class FeatureStore:
         if block is None and self._keeps:
             block = self._blocks[shard] = self._decode(shard)
         return self._opened(shard).clip(i) if block is None else block[i]
+
+    def with_pictures(self, key: ClipKey) -> Features:
+        """Return the features of a clip with the pictures of its rows.
+
+        Raises:
+            KeyError: If it is not in the store.
+            StoreError: If its shard is damaged.
+        """
+        shard, i = self._places[key]
+        return replace(self[key], pictures=self._opened(shard).pictures(i))
+
+    def sha256_of(self, key: ClipKey) -> str:
+        """Return the sha256 of the shard that holds a clip, or "" if none does."""
+        return self._shards[self._places[key][0]][1].sha256 if key in self._places else ""
 
     def blocks(self) -> Iterator[Block]:
         """Yield the clips of every shard, each shard read in one go."""

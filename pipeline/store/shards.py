@@ -1,7 +1,7 @@
 """Shards and their records: how they are published, and what a record says."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -45,6 +45,8 @@ class Record:
         failures: The planned clips that are not in it.
         silent: The ids of clips whose sound is digital silence.
         seen_subjects: Subjects that the extractor's weights have seen.
+        tally: What the extractor counted of every clip in it, in order.
+        empty: The ids of clips without a single valid row.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -60,6 +62,8 @@ class Record:
     failures: list[Failure] = field(default_factory=list)
     silent: list[str] = field(default_factory=list)
     seen_subjects: list[str] = field(default_factory=list)
+    tally: dict[str, list[int]] = field(default_factory=dict)
+    empty: list[str] = field(default_factory=list)
 
     @property
     def clips(self) -> list[ClipKey]:
@@ -110,6 +114,7 @@ def write_shard(
     planned_sha256: str,
     failures: Sequence[Failure] = (),
     seen_subjects: Sequence[str] = (),
+    tallies: Sequence[Mapping[str, int]] = (),
 ) -> Record:
     """Publish a shard, then its record. The same arguments give the same bytes.
 
@@ -123,6 +128,7 @@ def write_shard(
         planned_sha256: See `Record`.
         failures: The clips that failed.
         seen_subjects: Subjects that the extractor has seen.
+        tallies: What was counted of every clip, or nothing.
 
     Raises:
         BadFeaturesError: If features break the contract.
@@ -148,6 +154,8 @@ def write_shard(
         failures=list(failures),
         silent=[key[0] for key, f in clips if f.silent],
         seen_subjects=sorted(seen_subjects),
+        tally={key: [t[key] for t in tallies] for key in (tallies[0] if tallies else ())},
+        empty=[key[0] for key, f in clips if not f.valid.any()],
     )
     try:
         if clips:

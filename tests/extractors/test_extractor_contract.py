@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import face_makers
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,6 +33,7 @@ from extractors.contract import (
     WindowExtractor,
     check_features,
 )
+from extractors.faces.settings import FaceSettings
 from extractors.networks.zoo import ZOO
 from extractors.openface import AU_COLUMNS
 
@@ -228,10 +230,12 @@ def required(tmp_path: Path) -> dict[str, dict[str, Any]]:
         (tmp_path / name / "a.csv").write_text(content)
     return {
         **{name: {"weights": "random"} for name in ZOO},
-        "wav2vec2": {"weights": "random"},
+        **{name: {"weights": "random"} for name in ("wav2vec2", *FACES)},
         "table": {"path": tmp_path / "one.csv"},
     }
 
+
+FACES = ("efficientface", "efficientnet_b2", "hub")
 
 # For every option another value that changes what comes out. A new extractor or option must enter here.
 CHANGES: dict[str, dict[str, Any]] = {
@@ -246,6 +250,11 @@ CHANGES: dict[str, dict[str, Any]] = {
         }
         for name in ZOO
     },
+    "faces": {
+        "fps": 2.0, "smallest": 0.2, "confidence": 0.8, "gap": 2.0, "margin": 0.2, "align": False, "size": 96,
+        "quality": 90,
+    },
+    **{name: {"detect": FaceSettings(fps=2.0), "seed": 1} for name in FACES},
     "table": {
         "path": "two.csv", "key": "other", "key_pattern": "(.)", "columns": ["x"], "start": "x", "end": "y",
         "valid": "ok",
@@ -261,6 +270,8 @@ SILENT = {
     "opensmile": set(),
     # `config` has a test of its own; `at` and `segments` matter to some kinds of windows alone.
     **{name: {"weights", "trained_on", "config", "at", "segments"} for name in ZOO},
+    "faces": set(),
+    **{name: {"weights", "trained_on", "crops"} for name in FACES},  # the plan adds what holds the crops
     "table": {"modality", "trained_on"},
     "wav2vec2": {"weights", "trained_on"},
 }
@@ -341,6 +352,12 @@ def test_subjects_that_the_weights_have_seen_are_kept(name: str, required: dict[
     assert make(name, required, trained_on=["s1", "s2", "s1"]).trained_on == {"s1", "s2"}
 
 
+def test_a_picture_per_row_passes_and_any_other_number_does_not() -> None:
+    check_features(features(pictures=(b"", b"x", b"")), 4)
+    with pytest.raises(BadFeaturesError, match="2 pictures; expected one per row, 3"):
+        check_features(features(pictures=(b"", b"x")), 4)
+
+
 @pytest.mark.parametrize("name", [n for n in EXTRACTORS if EXTRACTORS[n].reads_media])
 def test_a_clip_without_files_is_a_missing_medium(name: str, required: dict[str, dict[str, Any]]) -> None:
     with pytest.raises(MissingMediaError):
@@ -353,6 +370,7 @@ TINY = {
     "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
     "conv_dim": (8,) * 7, "feat_extract_norm": "layer",
 }  # fmt: skip
+TINY_VIT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
 HEAVY = ("torch", "transformers", "pandas", "opensmile", "sklearn")
 ROOT = Path(extractors.__file__).parents[1]
 
@@ -363,6 +381,7 @@ def ready(
 ) -> dict[str, dict[str, Any]]:
     """Options with which every extractor can be prepared and run here, with small networks."""
     monkeypatch.setattr("extractors.wav2vec2._XLSR_53", TINY)
+    monkeypatch.setattr("extractors.hub._VIT_BASE", TINY_VIT)
     folder = tmp_path / "openface"
     folder.mkdir()
     columns = ("timestamp", "confidence", "success", *AU_COLUMNS)
@@ -371,12 +390,14 @@ def ready(
         **required,
         "openface": {"csv_dir": folder, "min_confidence": None},
         **{name: {"weights": "random", "short_side": 64, "crop": 32} for name in ZOO},
+        **{name: {"weights": "random", "detect": FaceSettings(fps=2.0)} for name in FACES},
     }
 
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Clip:
-    return Clip("a", video=write_clip(tmp_path / "film.mkv", 60, sound=[(0, tone(2.4, 16000))]))
+    pictures = [face_makers.draw((80 + i, 90, 70), size=(160, 160)) for i in range(4)] * 15
+    return Clip("a", video=write_clip(tmp_path / "film.mkv", pictures, sound=[(0, tone(2.4, 16000))]))
 
 
 def result(extractor: Extractor, clip: Clip) -> str:
@@ -386,6 +407,7 @@ def result(extractor: Extractor, clip: Clip) -> str:
     else:
         found = extractor.extract(clip)
         parts = [found.values, found.intervals, found.valid]
+        parts += [np.frombuffer(picture, np.uint8) for picture in found.pictures or ()]
     return hashlib.sha256(b"".join(p.tobytes() for p in parts)).hexdigest()
 
 
@@ -402,6 +424,7 @@ if isinstance(extractor, WindowExtractor):
 else:
     found = extractor.extract(clip)
     parts = [found.values, found.intervals, found.valid]
+    parts += [np.frombuffer(picture, np.uint8) for picture in found.pictures or ()]
 digest = hashlib.sha256(b"".join(p.tobytes() for p in parts)).hexdigest()
 print(json.dumps([digest, sorted(sys.modules)]))
 """
@@ -441,11 +464,11 @@ def test_every_extractor_is_sent_to_a_worker_without_what_it_loaded(
         assert not held(extractor) & {*HEAVY, "audinterface"}
 
 
-@pytest.mark.parametrize("name", list(EXTRACTORS))
+@pytest.mark.parametrize("name", [n for n in EXTRACTORS if EXTRACTORS[n].modality != "face"])
 def test_a_worker_never_imports_torch(
     name: str, ready: dict[str, dict[str, Any]], clip: Clip, tmp_path: Path
 ) -> None:
-    """It would cost each of them seconds to start and half a gigabyte."""
+    """It would cost each of them seconds to start and half a gigabyte; finding faces is worth that."""
     extractor = make(name, ready)
     extractor.prepare()
     path = tmp_path / "sent"

@@ -23,9 +23,7 @@ from pipeline.engine.messages import Cut, Failed, Item, Job, Setup, Stop, Take, 
 
 def done(job: Job, **extractors: Extractor) -> list[Item]:
     """Return what a worker sends for a job."""
-    sent: list[Item] = []
-    work(job, Setup(extractors, 0), sent.append)
-    return sent
+    return list(work(job, Setup(extractors, 0)))
 
 
 def test_features_of_whole_clips_are_sent() -> None:

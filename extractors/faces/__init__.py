@@ -1,0 +1,1 @@
+"""Faces in videos: found, followed, and cut out."""
