@@ -21,7 +21,7 @@ from extractors.networks.zoo import zoo_config
 from extractors.reading import frames_of
 from extractors.registry import EXTRACTORS
 from extractors.video import DECODER, Resize, grid_frames
-from extractors.weights import Card, Weights, card, resolve
+from extractors.weights import RANDOM, Card, Weights, card, resolve
 from extractors.windows import Centred, Places, Shape, Sliding, Spread, cut
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class ClipNetwork(WindowExtractor):
     `min_fill` of it is real.
 
     Args:
-        weights: A `.pyth` or `.safetensors` file, or "random"; None names the file that is missing.
+        weights: A `.pyth` or `.safetensors` file, or "random"; None names the file that is missing. The
+            features of several files, as of the folds of a training, are averaged.
         config: The configuration that one's own network was trained with, a file of PySlowFast.
         windows: "sliding": every window of `stride` that fits, and one of a shorter clip; "per-frame": one
             around every `stride`th frame; "segments": one in each of `segments` equal parts; "clip": one.
@@ -62,7 +63,7 @@ class ClipNetwork(WindowExtractor):
 
     def __init__(
         self,
-        weights: str | None = None,
+        weights: str | Sequence[str] | None = None,
         config: Path | None = None,
         windows: Literal["sliding", "clip", "per-frame", "segments"] = "sliding",
         at: Literal["centre", "start"] = "centre",
@@ -102,16 +103,16 @@ class ClipNetwork(WindowExtractor):
         self.shape = Shape(self.frames, self.sampling_rate // self._unit, triplet // 3 // self._unit)
         fixed = {"clip": 1, "segments": segments}
         self.rows_per_second = 0.0 if windows in fixed else self.fps / self.stride
-        self._runner: Runner | None = None
+        self._runners: list[Runner] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the network behind when sent to another process."""
-        return {**self.__dict__, "_runner": None}
+        return {**self.__dict__, "_runners": []}
 
     @property
     def untrained(self) -> bool:  # type: ignore[override]  # decided by the weights
         """True for random weights."""
-        return self._resolved().random
+        return any(weights.random for weights in self._resolved())
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -131,7 +132,7 @@ class ClipNetwork(WindowExtractor):
         placed |= {"segments": self.segments} if self.mode == "segments" else {}
         placed |= {"stride_seconds": self.stride / self.fps} if self.mode in ("sliding", "per-frame") else {}
         return {
-            **self._resolved().identity(),
+            **_joined([weights.identity() for weights in self._resolved()]),
             **own,
             **({"seed": self.seed} if self.untrained else {}),
             "windows": self.mode,
@@ -183,20 +184,21 @@ class ClipNetwork(WindowExtractor):
 
     def prepare(self) -> None:
         """Build the network and load its weights, every key of them."""
-        if self._runner is None:
-            from extractors.networks.loading import build
-            from extractors.networks.running import Runner
+        if self._runners:
+            return
+        from extractors.networks.loading import build
+        from extractors.networks.running import Runner
 
-            name = self.network if self.config is None else ""
-            body = build(self._settings, self._resolved(), self.seed, name=name)
-            self._runner = Runner(body, self._settings, self.crop, self.precision, self._card)
-            self.look_ahead = self._runner.batch
+        name = self.network if self.config is None else ""
+        for weights in self._resolved():
+            body = build(self._settings, weights, self.seed, name=name)
+            self._runners.append(Runner(body, self._settings, self.crop, self.precision, self._card))
+        self.look_ahead = self._runners[0].batch
 
     def speed_up(self, windows: int) -> str:
         """Compile the network for the CPU if so many windows pay for that."""
         self.prepare()
-        assert self._runner is not None  # noqa: S101  # made by prepare
-        return self._runner.compile_for(windows)
+        return next(filter(None, [runner.compile_for(windows) for runner in self._runners]), "")
 
     def batches(self, windows: Sequence[Window]) -> Iterator[list[int]]:
         """Yield as many as the device takes at once."""
@@ -208,24 +210,26 @@ class ClipNetwork(WindowExtractor):
     def embed(self, windows: Sequence[Window]) -> list[FloatArray]:
         """Return one `[1, D]` row per window."""
         self.prepare()
-        assert self._runner is not None  # noqa: S101  # made by prepare
-        rows = self._runner(np.stack([w.data for w in windows]))
-        return [row[None] for row in rows]
+        pixels = np.stack([w.data for w in windows])
+        rows = np.stack([runner(pixels) for runner in self._runners])
+        return [row[None] for row in rows.mean(axis=0, dtype=np.float64).astype(np.float32)]
 
     def gflop_per_window(self) -> float:
         """Return how many 10^9 operations a window takes, a multiplication with its addition being two."""
+        networks = len(self._resolved())
         if self.config is None and self.crop == self._card.size:
-            return self._card.gflop
+            return networks * self._card.gflop
         from extractors.networks.counting import gflop
 
-        return gflop(self._settings, self.crop)
+        return networks * gflop(self._settings, self.crop)
 
     @property
     def _card(self) -> Card:
         return card(self.network)
 
-    def _resolved(self) -> Weights:
-        return resolve(self.weights, self._card)
+    def _resolved(self) -> list[Weights]:
+        named = [self.weights] if isinstance(self.weights, str) or self.weights is None else self.weights
+        return [resolve(spec, self._card) for spec in named]
 
     def _own(self, path: Path) -> NetworkConfig:
         settings, usual = read_config(path), zoo_config(self.network)
@@ -238,6 +242,9 @@ class ClipNetwork(WindowExtractor):
 
     def _check(self) -> None:
         name, whole = self.network, self._settings
+        several = None if self.weights is None or isinstance(self.weights, str) else list(self.weights)
+        if several is not None and (not several or RANDOM in several or len(set(several)) < len(several)):
+            raise AffectstackError(f"{name}: weights {several}; expected a file, or different files")
         if self.fps <= 0 or self.sampling_rate < 1 or self.stride < 1 or self.segments < 1:
             raise AffectstackError(
                 f"{name}: fps {self.fps:g}, sampling_rate {self.sampling_rate}, stride {self.stride}, "
@@ -269,6 +276,13 @@ class ClipNetwork(WindowExtractor):
         left = (image.shape[1] - self.crop) // 2
         picture = image[top : top + self.crop, left : left + self.crop]
         return picture[:, :, ::-1] if self._settings.DATA.REVERSE_INPUT_CHANNEL else picture
+
+
+def _joined(identities: Sequence[dict[str, str]]) -> dict[str, Any]:
+    """Return what identifies several weights: one by its own values, more by lists of them."""
+    if len(identities) == 1:
+        return dict(identities[0])
+    return {key: [identity[key] for identity in identities] for key in identities[0]}
 
 
 @EXTRACTORS.register("slowfast_4x16_r50")

@@ -109,9 +109,15 @@ def _with_paths_from_here(document: dict[str, Any]) -> dict[str, Any]:
     for feature in document.get("features", {}).values():
         for key in ("path", "csv_dir", "weights", "config"):
             value = feature.get(key) if isinstance(feature, Mapping) else None
-            if isinstance(value, str) and Path(value).exists():
-                feature[key] = str(Path(value).resolve())
+            if isinstance(value, list):
+                feature[key] = [_from_here(item) for item in value]
+            elif value is not None:
+                feature[key] = _from_here(value)
     return document
+
+
+def _from_here(value: Any) -> Any:
+    return str(Path(value).resolve()) if isinstance(value, str) and Path(value).exists() else value
 
 
 def _write(path: Path, manifest: Manifest, *, force: bool) -> None:

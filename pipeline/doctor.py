@@ -22,6 +22,7 @@ from pipeline.cli import (
     workers_or_cores,
 )
 from pipeline.experiment import load
+from pipeline.pins import used_weights
 from pipeline.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
@@ -91,10 +92,9 @@ def _features(workspace: Workspace) -> Iterator[str]:
             say(f"feature {name}: MISSING")
             yield f"feature {name!r}: {error}"
             continue
-        weights = identity.get("weights", "")
-        known = f", sha256 {identity['weights_sha256'][:12]}" if "weights_sha256" in identity else ""
         state = "UNTRAINED, random weights" if extractor.untrained else "is there"
-        say(f"feature {name}: {state}" + (f" ({weights}{known})" if weights and known else ""))
+        known = [f"{weights}, sha256 {sha256[:12]}" for weights, sha256 in used_weights(identity)]
+        say(f"feature {name}: {state}" + (f" ({'; '.join(known)})" if known else ""))
 
 
 def _line(card: Card, folder: Path) -> str:

@@ -36,6 +36,7 @@ from pipeline.experiment import load
 from pipeline.features import index_path, read_index
 from pipeline.files import WriteError, read_json
 from pipeline.options import ConfigError
+from pipeline.pins import pin
 from pipeline.store import Failure, sweep_temporaries
 from pipeline.workspace import Workspace
 
@@ -138,6 +139,8 @@ def extract(
             ]
             for plan in plans:
                 _introduce(plan, workspace)
+                for line in pin(workspace, plan.feature, plan.identity):
+                    say(f"  {line}")
                 sweep_temporaries(plan.folder)
             over = _run(plans, workspace, settings, budget, address if far else None)
             if over is not None:

@@ -50,8 +50,10 @@ def build(
         arguments[key] = _checked(hints[key], value, f"{where}.{key}")
         if isinstance(arguments[key], Path):
             arguments[key] = folder / arguments[key]
-        elif key == "weights" and value and (folder / str(value)).exists():
-            arguments[key] = str(folder / str(value))
+        elif key == "weights" and isinstance(arguments[key], str):
+            arguments[key] = _found(folder, arguments[key])
+        elif key == "weights" and arguments[key]:
+            arguments[key] = [_found(folder, spec) for spec in arguments[key]]
     for key, value in (defaults or {}).items():
         if key in parameters:
             arguments.setdefault(key, value)
@@ -66,6 +68,11 @@ def build(
             f"or give --set {where}.{missing[0]}=…"
         )
     return kind(**arguments)
+
+
+def _found(folder: Path, spec: str) -> str:
+    """Return the path of weights that lie in a folder, or what else they are called."""
+    return str(folder / spec) if (folder / spec).exists() else spec
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:

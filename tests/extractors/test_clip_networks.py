@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from clip_makers import read_number, shown, write_clip
-from network_makers import difference, narrow, some_windows, write_config
+from network_makers import difference, lively_weights, narrow, pictures, some_windows, write_config
 
 from affectstack import AffectstackError
 from extractors import EXTRACTORS
 from extractors import clip_networks as module
 from extractors.clip_networks import ClipNetwork, SlowFast8x8R50
-from extractors.contract import Clip, TooShortError, check_features
+from extractors.contract import Clip, TooShortError, Window, check_features
 from extractors.networks.names import feature_names
 from extractors.networks.zoo import ZOO, zoo_config
 from extractors.video import Resize, sample_frames
@@ -202,16 +202,43 @@ def test_features_in_bfloat16_are_finite_float32_and_differ(extractor: SlowFast8
 
 
 def test_the_network_stays_behind_when_sent_to_another_process(extractor: SlowFast8x8R50) -> None:
-    assert extractor._runner is not None
+    assert extractor._runners
     sent = pickle.dumps(extractor)
     assert len(sent) < 10_000
-    assert pickle.loads(sent)._runner is None
-    assert extractor._runner is not None
+    assert not pickle.loads(sent)._runners
+    assert extractor._runners
 
 
 def test_speeding_up_asks_the_network(extractor: SlowFast8x8R50, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extractor._runner, "compile_for", lambda windows: f"for {windows}")
+    monkeypatch.setattr(extractor._runners[0], "compile_for", lambda windows: f"for {windows}")
     assert extractor.speed_up(7) == "for 7"
+
+
+def test_features_of_several_checkpoints_are_averaged(tmp_path: Path) -> None:
+    config = narrow("x3d_xs")
+    path = write_config(tmp_path / "own.yaml", config)
+    files = [str(lively_weights(tmp_path / f"fold{i}.safetensors", config, 32, i)) for i in range(3)]
+
+    def extractor(*chosen: str) -> ClipNetwork:
+        weights = chosen[0] if len(chosen) == 1 else list(chosen)
+        return EXTRACTORS["x3d_xs"](weights=weights, config=path, short_side=64, crop=32)  # type: ignore[call-arg, return-value]
+
+    window = Window(pictures(1, 32, config.DATA.NUM_FRAMES)[0], 0.0, 1.0)
+    alone = [extractor(file).embed([window])[0] for file in files]
+    together = extractor(*files)
+    np.testing.assert_allclose(together.embed([window])[0], np.mean(alone, axis=0), rtol=1e-5, atol=1e-7)
+    assert len({row.tobytes() for row in alone}) == 3
+    identity = together.identity()
+    assert identity["weights"] == ["fold0.safetensors", "fold1.safetensors", "fold2.safetensors"]
+    assert identity["weights_sha256"] == [extractor(f).identity()["weights_sha256"] for f in files]
+    assert together.gflop_per_window() == pytest.approx(3 * extractor(files[0]).gflop_per_window())
+    assert not together.untrained
+
+
+@pytest.mark.parametrize("weights", [[], ["random"], ["a.pyth", "random"], ["a.pyth", "a.pyth"]])
+def test_weights_that_cannot_be_averaged_are_refused(weights: list[str]) -> None:
+    with pytest.raises(AffectstackError, match=r"weights \[.*expected a file, or different files"):
+        SlowFast8x8R50(weights)
 
 
 def test_random_weights_are_those_of_their_seed(extractor: SlowFast8x8R50) -> None:

@@ -47,6 +47,18 @@ def slow_first(clip: Clip) -> float:
     return time.monotonic()  # one clock for all processes of a machine
 
 
+def slow_and_silent(_: Clip) -> float:
+    time.sleep(5.0)
+    return 0.0
+
+
+def slow_but_alive(clip: Clip) -> float:
+    for _ in range(10):
+        time.sleep(0.5)
+        clip.still_alive()
+    return 0.0
+
+
 def leave(clip: Clip) -> float:
     if clip.clip_id == "c0":
         os._exit(7)

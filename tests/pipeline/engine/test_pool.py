@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 from engine_lab import alive, children, failure, job, takes, until
-from stand_ins import Doer, SlowToStart, Stand, leave, len_of_id, slow_first, threads
+from stand_ins import (
+    Doer,
+    SlowToStart,
+    Stand,
+    leave,
+    len_of_id,
+    slow_and_silent,
+    slow_but_alive,
+    slow_first,
+    threads,
+)
 
 from extractors import Extractor
 from extractors.fake import Fake
@@ -116,6 +126,15 @@ def test_clips_whose_turn_it_is_not_cannot_keep_out_the_one_whose_turn_it_is(
         jobs = [Job(0, job(0).take, ("x", "y")), *(job(i, "y") for i in range(1, 5))]
         done = everything(pool, jobs)
     assert [len(items) for _, items in done] == [7, 6, 6, 6, 6]
+
+
+def test_signs_of_life_keep_a_clip_that_takes_long() -> None:
+    with pool_of(seconds=2.0, x=Doer(slow_but_alive)) as pool:
+        ((_, items),) = everything(pool, [job(0)])
+    assert [type(i) for i in items] == [Whole]  # and nobody else hears of them
+    with pool_of(seconds=2.0, x=Doer(slow_and_silent)) as pool:
+        ((_, items),) = everything(pool, [job(0)])
+    assert failure(items).type == "TimeLimitError"
 
 
 def test_waiting_for_the_network_is_no_hanging(monkeypatch: pytest.MonkeyPatch) -> None:
