@@ -1,14 +1,13 @@
 """A bidirectional LSTM with attention over frames (MMER's "Sequence1Modal", SYSTEMS 2.6)."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
+from classifiers.arrays import check_array, fit_scaler, scaled
 from classifiers.contract import (
     Head,
     HeadError,
@@ -17,9 +16,9 @@ from classifiers.contract import (
     as_labels,
     check_classes,
     held_out_parts,
-    make_scaler,
 )
 from classifiers.registry import HEADS
+from classifiers.saved import read_facts, read_weights, reading, scaler_facts, scaler_of, write_network
 
 if TYPE_CHECKING:  # PyTorch takes two seconds to import, which no other head needs
     from classifiers.attentive_bilstm import AttentiveBiLSTM
@@ -133,23 +132,15 @@ class BiLSTMHead(Head):
 
     def save(self, folder: Path) -> None:
         """Write `head.json` and `head.safetensors`."""
-        from safetensors.torch import save_file
-
-        folder.mkdir(parents=True, exist_ok=True)
-        scaler = None
-        if self.scaler_ is not None:
-            names = ("mean_", "scale_") if self.scale == "standard" else ("min_", "scale_")
-            scaler = {n: getattr(self.scaler_, n).tolist() for n in names}
         facts = {
             "params": self.get_params(),
             "classes": self.classes_.tolist(),
             "inputs": self.network_.lstm.input_size,
             "held_out": self.held_out_,
             "epochs": self.epochs_,
-            "scaler": scaler,
+            "scaler": scaler_facts(self.scaler_, self.scale),
         }
-        (folder / "head.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-        save_file(self.network_.state_dict(), folder / "head.safetensors")
+        write_network(folder, facts, self.network_)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -158,23 +149,16 @@ class BiLSTMHead(Head):
         Raises:
             HeadError: If a file is absent or does not fit.
         """
-        from safetensors.torch import load_file
-
         from classifiers.attentive_bilstm import AttentiveBiLSTM
 
-        try:
-            facts: dict[str, Any] = json.loads((folder / "head.json").read_text(encoding="utf-8"))
+        with reading(folder, "BiLSTM"):
+            facts = read_facts(folder)
             head = cls(**facts["params"])
             head.classes_ = np.asarray(facts["classes"], dtype=str)
             head.held_out_, head.epochs_ = facts["held_out"], facts["epochs"]
-            head.scaler_ = make_scaler(head.scale)
-            for name, values in (facts["scaler"] or {}).items():
-                setattr(head.scaler_, name, np.asarray(values))
+            head.scaler_ = scaler_of(facts["scaler"], head.scale, facts["inputs"])
             head.network_ = AttentiveBiLSTM(facts["inputs"], len(head.classes_), head.hidden, head.dropout)
-            head.network_.load_state_dict(load_file(folder / "head.safetensors"), strict=True)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise HeadError(f"{folder}: not a saved BiLSTM ({error})") from error
-        head.network_.eval()
+            read_weights(folder, head.network_)
         return head
 
     def _task(
@@ -194,9 +178,7 @@ class BiLSTMHead(Head):
         of = None if groups is None else groups[own].tolist()
         fit_rows, held_rows = held_out_parts(of, self.classes_[index], self.parts, self.seed)[0]
         self.held_out_ = sorted(set(subjects[own[held_rows]].tolist()))
-        self.scaler_ = make_scaler(self.scale)
-        if self.scaler_ is not None:
-            self.scaler_.fit(np.concatenate([X[i] for i in own[fit_rows]]))
+        self.scaler_ = fit_scaler(self.scale, [X[i] for i in own[fit_rows]])
         clips = [torch.from_numpy(x) for x in self._scaled([X[i] for i in own])]
         return Task(fit_rows, held_rows, torch.from_numpy(index), clips, self.seed)
 
@@ -210,16 +192,9 @@ class BiLSTMHead(Head):
             return AttentiveBiLSTM(inputs, len(self.classes_), self.hidden, self.dropout)
 
     def _scaled(self, X: Sequences) -> list[NDArray[np.float32]]:
-        scaled = X if self.scaler_ is None else [self.scaler_.transform(x) for x in X]
-        return [np.asarray(x, dtype=np.float32) for x in scaled]
+        return [scaled(self.scaler_, x) for x in X]
 
 
 def _check_sequences(X: Sequences, width: int) -> None:
-    """Refuse what torch would take without a word."""
     for i, x in enumerate(X):
-        if x.ndim != 2 or len(x) == 0 or x.shape[1] != width:
-            raise HeadError(
-                f"clip {i} has features of shape {list(x.shape)}; expected [T, {width}] with T > 0"
-            )
-        if not np.isfinite(x).all():
-            raise HeadError(f"clip {i} has features that are NaN or infinite")
+        check_array(x, "sequence", width, f"clip {i}")

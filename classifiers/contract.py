@@ -16,6 +16,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from affectstack import AffectstackError
 
 Scale = Literal["none", "minmax", "standard"]
+InputKind = Literal["static", "sequence"]
 FloatArray = NDArray[np.floating[Any]]
 Labels = Sequence[str] | NDArray[Any] | pd.Categorical
 
