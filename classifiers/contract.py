@@ -30,11 +30,15 @@ class Head(ClassifierMixin, BaseEstimator):
 
     Attributes:
         sequence: False: X is `[N, D]`. True: X is a list of N arrays `[T_i, D]`.
+        inputs: Empty: a clip is one array, as `sequence` says. Otherwise what a clip is made of, such as a
+            vector of its video and the frames of its sound: X is a list of N tuples of one array per entry,
+            `[D]` for "static", `[T_i, D]` for "sequence". `sequence` is True of such a head: its X is a list.
         batched: True if `fit_many` fits several side by side, faster than one after the other.
         classes_: The classes in the order of the posterior's columns.
     """
 
     sequence: ClassVar[bool] = False
+    inputs: ClassVar[tuple[InputKind, ...]] = ()
     batched: ClassVar[bool] = False
     classes_: NDArray[Any]
 
@@ -43,7 +47,7 @@ class Head(ClassifierMixin, BaseEstimator):
         """Learn from clips.
 
         Args:
-            X: The features, see `sequence`.
+            X: The features, see `sequence` and `inputs`.
             y: `[N]` class names; a pandas Categorical also says in which order the classes stand.
             groups: `[N]` subjects. Whatever is chosen on held-out clips (calibration, C, when to stop) is
                 chosen on clips of held-out subjects. None: every clip is its own group.
@@ -65,7 +69,7 @@ class Head(ClassifierMixin, BaseEstimator):
 
         Args:
             heads: Unfitted.
-            X: The features of all clips, see `sequence`.
+            X: The features of all clips, see `sequence` and `inputs`.
             y: `[N]` class names.
             rows: The clips that each head learns from.
             groups: `[N]` subjects.
