@@ -3,10 +3,13 @@
 from classifiers import (  # noqa: F401  # register
     bilstm,
     centroid,
+    concat,
+    dense_dropout,
     forest,
     knn,
     linear_svc,
     logistic,
+    mel_cnn,
     mlp,
     mlp_batched,
     nusvc,

@@ -15,12 +15,27 @@ from sklearn.base import clone
 
 from affectstack import AffectstackError
 from classifiers import HEADS, Head, HeadError
+from classifiers.branched import BranchedHead
 from classifiers.contract import StaticHead, check_classes, held_out_parts
 
 # Settings that make a head quick to train; a head that is not named here is tested as it is.
-QUICK: dict[str, dict[str, Any]] = {"bilstm": {"hidden": 8, "max_epochs": 4}, "mlp": {"max_iter": 60}}
-HOLDS_SUBJECTS_OUT = ["bilstm", "svc"]
+QUICK: dict[str, dict[str, Any]] = {
+    "bilstm": {"hidden": 8, "max_epochs": 4},
+    "mlp": {"max_iter": 60},
+    "dense-dropout": {"hidden": (32,), "dropout": 0.2, "max_epochs": 4},
+    "mel-cnn": {"channels": (8, 8), "hidden": 8, "max_epochs": 4},
+    "concat": {"hidden": (32, 16), "channels": (8, 8), "joined": 16, "dropout": 0.2, "max_epochs": 4},
+}
+# Settings that let a head learn that four epochs teach little; its own tests train it further.
+ENOUGH: dict[str, dict[str, Any]] = {
+    "bilstm": {"max_epochs": 15, "lr": 1e-2},
+    "dense-dropout": {"max_epochs": 15, "lr": 1e-2},
+    "mel-cnn": {"max_epochs": 15, "lr": 1e-2},
+    "concat": {"max_epochs": 15, "lr": 1e-2},
+}
 STATIC = [name for name in HEADS if issubclass(HEADS[name], StaticHead)]
+BRANCHED = [name for name in HEADS if issubclass(HEADS[name], BranchedHead)]
+HOLDS_SUBJECTS_OUT = ["bilstm", "svc", *BRANCHED]
 CLASSES = ["sad", "happy", "angry"]  # not in alphabetical order
 
 LABELS = np.tile(CLASSES, 16)
@@ -43,15 +58,39 @@ def quick(name: str, **options: Any) -> Head:
 def features(head: Head, seed: int = 0) -> Any:
     rng = np.random.default_rng(seed)
     centres = {c: rng.normal(size=4) * 2 for c in CLASSES}
-    if head.sequence:
+
+    def vectors() -> NDArray[np.float32]:
+        return np.array([centres[c] + rng.normal(size=4) for c in LABELS], dtype=np.float32)
+
+    def sequences() -> list[NDArray[np.float32]]:
         lengths = rng.integers(1, 9, len(LABELS))
         made = [centres[c] + rng.normal(size=(t, 4)) for c, t in zip(LABELS, lengths, strict=True)]
         return [x.astype(np.float32) for x in made]
-    return np.array([centres[c] + rng.normal(size=4) for c in LABELS], dtype=np.float32)
+
+    if head.inputs:
+        made = [list(vectors()) if kind == "static" else sequences() for kind in head.inputs]
+        return list(zip(*made, strict=True))
+    return sequences() if head.sequence else vectors()
 
 
 def chosen(X: Any, rows: NDArray[Any]) -> Any:
     return [X[i] for i in rows] if isinstance(X, list) else X[rows]
+
+
+def arrays_of(clip: Any) -> tuple[NDArray[Any], ...]:
+    return clip if isinstance(clip, tuple) else (clip,)
+
+
+def with_array(clip: Any, place: int, array: NDArray[Any]) -> Any:
+    """Return a clip one of whose arrays is another."""
+    if not isinstance(clip, tuple):
+        return array
+    return tuple(array if i == place else x for i, x in enumerate(clip))
+
+
+def every_array() -> list[tuple[str, int]]:
+    """Return heads with the place of each array that a clip of theirs has."""
+    return [(name, place) for name in HEADS for place in range(max(len(HEADS[name].inputs), 1))]
 
 
 @pytest.fixture(scope="module", params=list(HEADS))
@@ -91,8 +130,8 @@ def test_predict_names_the_likeliest_class(fitted: tuple[str, Head, Any]) -> Non
 
 def test_columns_stand_for_the_classes_they_are_named_after(fitted: tuple[str, Head, Any]) -> None:
     name, head, X = fitted
-    if name == "bilstm":  # four epochs learn little; its own tests train it
-        head = HEADS[name](hidden=8, max_epochs=15, lr=1e-2).fit(X, LABELS, SUBJECTS)
+    if name in ENOUGH:
+        head = quick(name, **ENOUGH[name]).fit(X, LABELS, SUBJECTS)
     assert np.mean(head.predict(X) == LABELS) > 0.8
 
 
@@ -141,9 +180,9 @@ def test_training_leaves_numpys_global_generator_alone(name: str) -> None:
 def test_the_callers_arrays_are_never_written_to(name: str, scale: str) -> None:
     head = quick(name, scale=scale)
     X = features(head)
-    copy = [x.copy() for x in X]
+    copy = [x.copy() for clip in X for x in arrays_of(clip)]
     head.fit(X, LABELS, SUBJECTS).predict_proba(X)
-    for x, before in zip(X, copy, strict=True):
+    for x, before in zip((x for clip in X for x in arrays_of(clip)), copy, strict=True):
         np.testing.assert_array_equal(x, before)
 
 
@@ -196,7 +235,7 @@ def test_loading_an_absent_head_names_the_folder(name: str, tmp_path: Path) -> N
         HEADS[name].load(tmp_path / "nowhere")
 
 
-BILSTM_FILES = ["head.json", "head.safetensors"]
+NETWORK_FILES = ["head.json", "head.safetensors"]
 
 
 def damage(path: Path, how: str) -> None:
@@ -215,13 +254,14 @@ def test_loading_a_damaged_static_head_is_refused(name: str, how: str, tmp_path:
 
 
 @pytest.mark.parametrize("how", ["empty", "cut", "junk"])
-@pytest.mark.parametrize("file", BILSTM_FILES)
-def test_loading_a_damaged_bilstm_is_refused(file: str, how: str, tmp_path: Path) -> None:
-    head = quick("bilstm")
+@pytest.mark.parametrize("file", NETWORK_FILES)
+@pytest.mark.parametrize("name", ["bilstm", *BRANCHED])
+def test_loading_a_damaged_network_is_refused(name: str, file: str, how: str, tmp_path: Path) -> None:
+    head = quick(name)
     head.fit(features(head), LABELS, SUBJECTS).save(tmp_path)
     damage(tmp_path / file, how)
-    with pytest.raises(HeadError, match="not a saved BiLSTM"):
-        HEADS["bilstm"].load(tmp_path)
+    with pytest.raises(HeadError, match="not a saved"):
+        HEADS[name].load(tmp_path)
 
 
 @pytest.mark.parametrize("name", list(HEADS))
@@ -273,21 +313,26 @@ def test_one_part_is_refused_by_the_name_of_the_option(name: str) -> None:
         head.fit(features(head), LABELS, SUBJECTS)
 
 
-@pytest.mark.parametrize("name", list(HEADS))
-def test_features_of_another_width_are_refused(name: str) -> None:
+def test_a_clip_of_several_arrays_is_an_entry_of_a_list() -> None:
+    for name in HEADS:
+        assert HEADS[name].sequence or not HEADS[name].inputs
+
+
+@pytest.mark.parametrize(("name", "place"), every_array())
+def test_features_of_another_width_are_refused(name: str, place: int) -> None:
     head = quick(name)
     X = features(head)
     head.fit(X, LABELS, SUBJECTS)
-    narrow = [X[0][:, :3]] if head.sequence else X[:1, :3]  # one clip, as `predict` has it
+    narrow = with_array(X[0], place, arrays_of(X[0])[place][..., :3])  # one clip, as `predict` has it
     with pytest.raises((AffectstackError, ValueError, RuntimeError)):
-        head.predict_proba(narrow)
+        head.predict_proba([narrow] if head.sequence else narrow[None])
 
 
-@pytest.mark.parametrize("name", list(HEADS))
-def test_features_that_are_not_numbers_are_refused(name: str) -> None:
+@pytest.mark.parametrize(("name", "place"), every_array())
+def test_features_that_are_not_numbers_are_refused(name: str, place: int) -> None:
     head = quick(name)
     X = features(head)
-    X[3] = X[3] * np.nan
+    X[3] = with_array(X[3], place, arrays_of(X[3])[place] * np.nan)
     with pytest.raises((AffectstackError, ValueError)):
         head.fit(X, LABELS, SUBJECTS)
 
@@ -365,5 +410,5 @@ def test_classes_stand_in_the_order_that_the_labels_say(name: str) -> None:
     assert head.classes_.tolist() == ["sad", "angry", "happy"]
     likeliest = head.classes_[head.predict_proba(X).argmax(axis=1)]
     assert np.mean(likeliest == head.predict(X)) > 0.97
-    if name != "bilstm":  # four epochs learn little
+    if name not in ENOUGH:
         assert np.mean(head.predict(X) == LABELS) > 0.8
