@@ -65,10 +65,10 @@ def test_an_epoch_shows_every_clip_once_in_batches_of_similar_length(number: int
 
 def test_epochs_differ_and_seeds_repeat_them() -> None:
     dice, again = np.random.default_rng(1), np.random.default_rng(1)
-    first, second = (np.concatenate(shuffled([1] * 40, 8, dice)).tolist() for _ in range(2))
-    assert first != second
-    assert np.concatenate(shuffled([1] * 40, 8, again)).tolist() == first
-    assert first != list(range(40))
+    first, second = (shuffled([1] * 40, 8, dice) for _ in range(2))
+    assert {frozenset(b.tolist()) for b in first} != {frozenset(b.tolist()) for b in second}
+    for batch, same in zip(first, shuffled([1] * 40, 8, again), strict=True):
+        np.testing.assert_array_equal(batch, same)
 
 
 def test_batches_of_short_clips_do_not_always_come_first() -> None:
@@ -118,6 +118,29 @@ def test_the_weights_of_the_best_epoch_stay(monkeypatch: pytest.MonkeyPatch) -> 
     for (name, a), b in zip(best.state_dict().items(), stopped.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
         assert not torch.equal(a, last.state_dict()[name])
+
+
+def test_dropout_drops_where_it_learns_and_not_where_it_is_judged() -> None:
+    network, clips, modes = both(), random_clips([5] * 12), []
+    network.register_forward_hook(lambda module, *_: modes.append(module.training))
+    with seeded(0):
+        train(
+            network, clips, np.arange(12) % 2, np.arange(8), np.arange(8, 12),
+            seed=0, lr=1e-3, batch=4, max_epochs=2, patience=2,
+        )  # fmt: skip
+    assert modes == [True, True, False] * 2
+
+
+def test_clips_of_similar_length_learn_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[int]] = []
+
+    def spy(lengths: list[int], batch: int, dice: np.random.Generator) -> list[NDArray[np.int64]]:
+        asked.append(lengths)
+        return shuffled(lengths, batch, dice)
+
+    monkeypatch.setattr("classifiers.branch_training.shuffled", spy)
+    trained(1)
+    assert asked == [[3, 9] * 4]  # of the eight that are fitted
 
 
 def test_a_slow_start_is_not_stopped_at_chance() -> None:

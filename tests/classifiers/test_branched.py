@@ -143,6 +143,13 @@ def test_a_value_too_large_for_the_network_is_refused_without_a_warning(name: st
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_clip_without_a_label_is_refused(name: str) -> None:
+    X, y, groups = clips_for(name)
+    with pytest.raises(HeadError, match="80 clips and 79 labels; expected one label per clip"):
+        small(name).fit(X, y[:-1], groups)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_no_clips_are_refused_in_training_and_give_no_posteriors(name: str) -> None:
     X, y, groups = clips_for(name)
     with pytest.raises(HeadError, match="0 class"):
@@ -157,8 +164,8 @@ def test_no_clips_are_refused_in_training_and_give_no_posteriors(name: str) -> N
         ({"max_epochs": 0}, "max_epochs is 0"),
         ({"patience": 0}, "patience is 0"),
         ({"lr": 0.0}, "lr is 0.0; expected more than 0"),
-        ({"lr": float("nan")}, "lr is nan"),
-        ({"lr": float("inf")}, "lr is inf"),
+        ({"lr": float("nan")}, "lr is nan; expected"),
+        ({"lr": float("inf")}, "lr is inf; expected"),
     ],
 )
 @pytest.mark.parametrize("name", NAMES)
@@ -200,6 +207,7 @@ def test_a_loaded_head_remembers_who_stopped_it(name: str, tmp_path: Path) -> No
     head.save(tmp_path)
     loaded = type(head).load(tmp_path)
     assert (loaded.held_out_, loaded.epochs_, loaded.widths_) == (head.held_out_, head.epochs_, head.widths_)
+    assert loaded.get_params() == head.get_params()
     assert not loaded.network_.training
 
 
