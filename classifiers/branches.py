@@ -81,8 +81,8 @@ class ConvBranch(nn.Module):
             x = convolution(x)
             if (lengths < 2).any():  # elsewhere no maximum that is kept reaches past an end
                 x = _ended(x, lengths)
-            # ReLU of the maxima is the maximum of ReLU, for a quarter of the work. Its values are 0 or more, so
-            # zeros past the end never are a maximum that the clip has not.
+            # ReLU of the maxima is the maximum of ReLU, at a quarter of the work. It gives 0 or more, so
+            # that zeros past the end never are a maximum that the clip has not.
             x = functional.max_pool2d(x, (min(2, x.shape[2]), min(2, x.shape[3]))).relu()
             lengths = (lengths // 2).clamp(min=1)
             x = _ended(x, lengths)  # of an odd number of frames the last one falls away

@@ -115,6 +115,24 @@ class Manifest:
         takes = self.frame.drop_duplicates("clip_id")
         return pd.Series(takes[column].astype(str).to_numpy(), index=takes["clip_id"].to_numpy())
 
+    def without(self, column: str, labels: Sequence[str]) -> "Manifest":
+        """Return a copy without the clips of some labels.
+
+        Raises:
+            ManifestError: If the column is absent, a label is nobody's, or no clip is left.
+        """
+        known = sorted(set(self.labels(column)))
+        if strangers := [label for label in labels if label not in known]:
+            raise ManifestError(
+                f"{self.source}: no clip has {column} {strangers[0]!r}{did_you_mean(strangers[0], known)}"
+            )
+        kept = (~self.frame[column].astype(str).isin(list(labels))).to_numpy()
+        if not kept.any():
+            raise ManifestError(f"{self.source}: without {', '.join(map(repr, labels))} no clip is left")
+        frame = self.frame[kept].copy()
+        frame.attrs["lines"] = [line for line, keep in zip(self._lines, kept, strict=True) if keep]
+        return Manifest(frame, source=self.source)
+
     def subjects(self) -> pd.Series:
         """Return the subject of every take, indexed by `clip_id`."""
         takes = self.frame.drop_duplicates("clip_id")

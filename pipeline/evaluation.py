@@ -125,7 +125,13 @@ def evaluate(workspace: Workspace) -> Run:
                 f"{table.about.source!r} was made with other labels, subjects or folds than the manifest and "
                 f"the experiment name now; {'import it again' if table.about.imported else train}"
             )
-    return fuse_and_score(tables, workspace.fuser(), experiment.fusion, protocol, experiment.note)
+    run = fuse_and_score(tables, workspace.fuser(), experiment.fusion, protocol, experiment.note)
+    if experiment.drop:
+        classes = ", ".join(experiment.drop)
+        run.flags.append(
+            f"left out: no figure counts clips of class {classes}, as the experiment says (`drop`)"
+        )
+    return run
 
 
 def fuse_and_score(

@@ -45,7 +45,7 @@ def fuse(
     workspace = load(experiment, [*(overrides or ()), *chosen])
     result = evaluate(workspace)
     folder = _new_run(workspace)
-    labels = workspace.manifest().labels(workspace.experiment.label, result.classes)
+    labels = workspace.labelled().labels(workspace.experiment.label, result.classes)
     publish(folder / "fused.parquet", _fused_table(result, labels))
     publish_json(folder / "metrics.json", result.metrics())
     written = [folder / "metrics.json", folder / "fused.parquet"]

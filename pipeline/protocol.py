@@ -34,7 +34,7 @@ class Protocol:
     @classmethod
     def of(cls, workspace: Workspace) -> Self:
         """Return the protocol of an experiment."""
-        manifest = workspace.manifest()
+        manifest = workspace.labelled()
         classes = workspace.classes(manifest)
         return cls.from_manifest(manifest, workspace.experiment.label, classes, workspace.folds(manifest))
 

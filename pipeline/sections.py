@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -45,15 +45,21 @@ class HeadSpec(_Section):
     """One head: the feature it reads, what happens to it first, and the classifier's options.
 
     Attributes:
+        features: A feature, or several: side by side, or one for each input of a head that has several.
         views: The cameras whose features are joined side by side, in this order; None where there is one.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    features: str
+    features: str | Annotated[tuple[str, ...], Field(min_length=1)]
     head: str
     pool: Literal["mean"] = "mean"
     speaker_norm: bool = False
     views: tuple[str, ...] | None = Field(default=None, min_length=1)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The features, in order."""
+        return (self.features,) if isinstance(self.features, str) else self.features
 
     def options(self) -> dict[str, Any]:
         """Return the classifier's own options."""
@@ -152,6 +158,7 @@ class Experiment(_Section):
         root: The corpus root that media paths are relative to.
         label: The label column.
         classes: The classes in report order; None sorts the names in the manifest.
+        drop: Classes whose clips heads and fusion leave out; features are extracted of all.
         folds: A named split, a manifest column, or `{by: subject, k: 5, seed: 0}`.
         inner_folds: Inner folds inside every training part.
         seed: Of heads that do not set their own.
@@ -165,6 +172,7 @@ class Experiment(_Section):
     root: Path = Path()
     label: str = "emotion"
     classes: tuple[str, ...] | None = None
+    drop: tuple[str, ...] = ()
     folds: str | dict[str, Any] = Field(default_factory=lambda: {"by": "subject", "k": 5, "seed": 0})
     inner_folds: int = Field(default=4, ge=2)
     seed: int = Field(default=0, ge=0, lt=2**32)

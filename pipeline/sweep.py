@@ -13,17 +13,15 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from pipeline.files import publish, publish_json, read_json
+from pipeline.head_data import HeadData, inputs_of, load_data
 from pipeline.processes import worker_pool
 from pipeline.protocol import Protocol
 from pipeline.sections import HeadSpec
 from pipeline.statistics import binomial_half_width, subject_interval
 from pipeline.training import (
     FoldJob,
-    HeadData,
     fit_head,
     fold_jobs,
-    inputs_of,
-    load_data,
     refuse_empty_folds,
     refuse_leaks,
 )
@@ -61,14 +59,14 @@ class Sweep:
 
     def __init__(self, workspace: Workspace) -> None:
         self.protocol = Protocol.of(workspace)
-        self._manifest = workspace.manifest()
+        self._manifest = workspace.labelled()
         self._grid = workspace.with_heads(workspace.experiment.settings())
         self._cache = workspace.folder / "sweep"
         self._data: dict[tuple[Any, ...], HeadData] = {}
         self.jobs: dict[str, list[FoldJob]] = {}
         for name in self._grid.experiment.heads:
             data = self._data_of(name)
-            refuse_leaks(data.index, self.protocol.folds, name)
+            refuse_leaks(data, self.protocol.folds, name)
             refuse_empty_folds(data, self.protocol.folds, name)
             self.jobs[name] = fold_jobs(self._grid, name, data, self.protocol.folds, self.protocol.classes)
 

@@ -22,6 +22,7 @@ from pipeline.cli import (
     workers_or_cores,
 )
 from pipeline.experiment import load
+from pipeline.head_data import HeadData, data_key, load_data
 from pipeline.options import ConfigError
 from pipeline.processes import expect_pool, worker_pool
 from pipeline.progress import Meter
@@ -30,12 +31,9 @@ from pipeline.scoring import score
 from pipeline.sweep import Sweep, write_table
 from pipeline.training import (
     FoldJob,
-    HeadData,
     assemble,
-    data_key,
     fold_jobs,
     is_done,
-    load_data,
     refuse_empty_folds,
     refuse_leaks,
     train_folds,
@@ -64,7 +62,7 @@ def train_heads(
         return _sweep(workspace, workers)
     if not workspace.experiment.heads:
         raise ConfigError(f"{workspace.file.name} has no heads; add some under `heads:`")
-    manifest = workspace.manifest()
+    manifest = workspace.labelled()
     classes, folds = workspace.classes(manifest), workspace.folds(manifest)
     heads = list(workspace.experiment.heads)
     data: Data = {}
@@ -73,7 +71,7 @@ def train_heads(
         data[key] = load_data(workspace, manifest, *key)
         # An encoder that was tuned on a fold has seen all its inner folds: their rows would be no test.
         own = list(folds) if key[1] is None else [replace(folds[key[1]], inner=())]
-        refuse_leaks(data[key].index, own, head)
+        refuse_leaks(data[key], own, head)
         refuse_empty_folds(data[key], own, head)
         jobs[head] += fold_jobs(workspace, head, data[key], own, classes)
     todo = [j for h in heads for j in jobs[h] if not is_done(j)]

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,39 +12,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from affectstack import AffectstackError, __version__
-from classifiers import Head, normalise_by_subject, pool_mean
-from manifests import Fold, Manifest
-from pipeline.cli import stage
-from pipeline.features import FeatureIndex, index_path, load_features, read_index
+from classifiers import Head
+from manifests import Fold
 from pipeline.files import canonical_json, publish, publish_json, read_json
+from pipeline.head_data import HeadData, inputs_of
 from pipeline.posteriors import NO_INNER, About, ModelNote, PosteriorTable, rows_of, to_parquet
 from pipeline.protocol import Protocol
-from pipeline.workspace import Workspace, fold_feature
+from pipeline.workspace import Workspace
 
 
 class LeakError(AffectstackError):
     """Something has seen subjects that it is about to be tested on."""
-
-
-@dataclass(frozen=True)
-class HeadData:
-    """What a head is trained on.
-
-    Attributes:
-        clip_ids: `[N]`, the clips with usable features.
-        inputs: N arrays, `[D]` for static heads, `[T_i, D]` for sequence heads.
-        labels: `[N]` class names; they know the order of the classes.
-        subjects: `[N]`.
-        missing: Clips of the manifest without usable features.
-        index: The feature.
-    """
-
-    clip_ids: list[str]
-    inputs: list[NDArray[np.float32]]
-    labels: pd.Categorical
-    subjects: NDArray[Any]
-    missing: list[str]
-    index: FeatureIndex
 
 
 @dataclass(frozen=True)
@@ -56,79 +35,13 @@ class FoldJob:
     fingerprint: str
 
 
-def data_key(workspace: Workspace, head: str, fold: int) -> tuple[str, int | None]:
-    """Return which data a head reads on a fold: its own for all of them, or one for each."""
-    scoped = workspace.experiment.heads[head].features in workspace.scoped
-    return head, fold if scoped else None
-
-
-def load_data(workspace: Workspace, manifest: Manifest, head: str, fold: int | None = None) -> HeadData:
-    """Load what a head reads, pooled and normalised as the experiment says.
-
-    Args:
-        workspace: The experiment.
-        manifest: Its clips.
-        head: The head.
-        fold: The outer fold, for features that differ between folds.
-
-    Raises:
-        FeatureError: If the feature was not extracted.
-        AffectstackError: If no clip has usable features.
-    """
-    spec = workspace.experiment.heads[head]
-    name = spec.features
-    if name in workspace.scoped:
-        if fold is None:
-            raise AffectstackError(
-                f"head {head!r}: feature {name!r} is another in every fold, which a sweep does not do"
-            )
-        name = fold_feature(name, fold)
-    index = read_index(workspace, name)
-    _refuse_stale(workspace, name)
-    labels = manifest.labels(workspace.experiment.label, workspace.classes(manifest))
-    subjects = manifest.subjects()
-    found = load_features(workspace, index, list(labels.index), spec.views)
-    sequence = workspace.head(head).sequence
-    clips, inputs = [], []
-    for clip_id in labels.index:
-        if (features := found.get(clip_id)) is None:
-            continue
-        rows = features.values[features.valid] if sequence else pool_mean(features.values, features.valid)
-        if rows is not None and len(rows):
-            clips.append(clip_id)
-            inputs.append(rows)
-    if not clips:
-        raise AffectstackError(
-            f"head {head!r}: no clip has a valid row of feature {name!r}; see its failures.csv"
-        )
-    owners = subjects.loc[clips].to_numpy()
-    if spec.speaker_norm:
-        inputs = normalise_by_subject(inputs, owners.tolist())
-    missing = sorted(set(labels.index) - set(clips))
-    named = pd.Categorical(labels.loc[clips], categories=workspace.classes(manifest))
-    return HeadData(clips, inputs, named, owners, missing, index)
-
-
-def _refuse_stale(workspace: Workspace, name: str) -> None:
-    """Refuse features of an encoder that was fine-tuned again since."""
-    encoder = workspace.tuned_encoder(name)
-    if encoder is None:
-        return
-    note, index = encoder.parent / "fold.json", index_path(workspace, name)
-    if not note.is_file() or note.stat().st_mtime > index.stat().st_mtime:
-        raise AffectstackError(
-            f"feature {name!r} is of an encoder that was fine-tuned anew since; run: "
-            + stage("extract all", workspace.file)
-        )
-
-
-def refuse_leaks(index: FeatureIndex, folds: Sequence[Fold], head: str) -> None:
+def refuse_leaks(data: HeadData, folds: Sequence[Fold], head: str) -> None:
     """Refuse features that have seen a subject they would be tested on.
 
     Raises:
         LeakError: Naming the subjects and the fold.
     """
-    for fold in folds:
+    for fold, index in product(folds, data.indexes):
         if both := sorted(fold.test & set(index.seen_subjects)):
             raise LeakError(
                 f"head {head!r}: feature {index.name!r} has seen subject {', '.join(both[:5])} in training, "
@@ -158,13 +71,16 @@ def fold_jobs(
     content = hashlib.sha256()
     rows = zip(data.clip_ids, data.labels, data.subjects, data.inputs, strict=True)
     for clip_id, label, subject, values in rows:
-        content.update(f"{clip_id}\0{label}\0{subject}\0{values.shape}\n".encode())
-        content.update(np.ascontiguousarray(values).tobytes())
+        arrays = values if isinstance(values, tuple) else (values,)
+        shapes = "".join(str(array.shape) for array in arrays)
+        content.update(f"{clip_id}\0{label}\0{subject}\0{shapes}\n".encode())
+        for array in arrays:
+            content.update(np.ascontiguousarray(array).tobytes())
     common = {
         "version": __version__,
         "head": workspace.head_identity(head),
-        "features": data.index.identity_sha256,
-        "seen": data.index.seen_subjects,
+        "features": _one_or_all([index.identity_sha256 for index in data.indexes]),
+        "seen": data.seen_subjects,
         "clips": content.hexdigest(),
         "classes": list(classes),
     }
@@ -233,7 +149,7 @@ def _publish_fold(job: FoldJob, data: HeadData, heads: dict[int, Head], classes:
     ]
     notes = []
     for inner, head in heads.items():
-        seen = sorted({*data.subjects[parts[inner]].tolist(), *data.index.seen_subjects})
+        seen = sorted({*data.subjects[parts[inner]].tolist(), *data.seen_subjects})
         notes.append(ModelNote(fold.index, inner, seen, list(getattr(head, "held_out_", []))))
         if inner != NO_INNER:
             held = parts[NO_INNER] & ~parts[inner]
@@ -269,28 +185,26 @@ def assemble(
         head=workspace.head_identity(head),
         features={
             "name": workspace.experiment.heads[head].features,
-            "identity": data[0].index.identity if len(data) == 1 else [d.index.identity for d in data],
+            "identity": _one_or_all([index.identity for d in data for index in d.indexes]),
         },
         folds=protocol.folds.name,
         protocol_sha256=protocol.sha256,
         test_subjects=[sorted(f.test) for f in protocol.folds],
         models=models,
         transductive=workspace.experiment.heads[head].speaker_norm,
-        untrained=any(d.index.untrained for d in data),
+        untrained=any(index.untrained for d in data for index in d.indexes),
         missing_clips=sorted({clip for d in data for clip in d.missing}),
-        selected_on_test=any(d.index.selected_on_test for d in data),
+        selected_on_test=any(index.selected_on_test for d in data for index in d.indexes),
     )
     return PosteriorTable(pd.concat(rows, ignore_index=True), about)
 
 
+def _one_or_all(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else values
+
+
 def _rows_path(job: FoldJob) -> Path:
     return job.folder / "posteriors.parquet"
-
-
-def inputs_of(head: Head, data: HeadData, rows: NDArray[np.bool_]) -> Any:
-    """Return the chosen clips as a head wants them."""
-    chosen = [data.inputs[i] for i in np.flatnonzero(rows)]
-    return chosen if head.sequence else np.stack(chosen)
 
 
 def fit_head(workspace: Workspace, job: FoldJob, data: HeadData, rows: NDArray[np.bool_]) -> Head:

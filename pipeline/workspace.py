@@ -45,7 +45,7 @@ class Workspace:
         """Return the same with one feature per fold in place of each that a fine-tuned encoder makes."""
         if not self.scoped:
             return self
-        count = len(self.folds(self.manifest()))
+        count = len(self.folds(self.labelled()))
         features: dict[str, FeatureSpec] = {}
         for name, spec in self.experiment.features.items():
             if spec.finetuned is None:
@@ -70,10 +70,15 @@ class Workspace:
         """Read and validate the manifest."""
         return Manifest.read_csv(self.folder / self.experiment.manifest, root=self.root)
 
+    def labelled(self) -> Manifest:
+        """Return the clips that heads and fusion see: all but those of dropped classes."""
+        dropped = self.experiment.drop
+        return self.manifest().without(self.experiment.label, dropped) if dropped else self.manifest()
+
     def classes(self, manifest: Manifest) -> list[str]:
         """Return the classes in report order."""
         if self.experiment.classes is not None:
-            return list(self.experiment.classes)
+            return [name for name in self.experiment.classes if name not in self.experiment.drop]
         return sorted(set(manifest.labels(self.experiment.label)))
 
     def folds(self, manifest: Manifest) -> Folds:
@@ -109,7 +114,8 @@ class Workspace:
     def head_identity(self, name: str) -> dict[str, Any]:
         """Return everything that the experiment says about a head, defaults included, as JSON."""
         spec = self.experiment.heads[name]
-        own = {"features": spec.features, "pool": spec.pool, "speaker_norm": spec.speaker_norm}
+        named = spec.features if isinstance(spec.features, str) else list(spec.features)
+        own = {"features": named, "pool": spec.pool, "speaker_norm": spec.speaker_norm}
         own |= {} if spec.views is None else {"views": list(spec.views)}
         params: dict[str, Any] = json.loads(json.dumps(self.head(name).get_params(), default=str))
         return {"head": spec.head, **own, **params}
@@ -176,20 +182,26 @@ class Workspace:
                 )
         settings = experiment.settings()
         for name, setting in settings.items():
-            if setting.features in self.scoped:
+            if scoped := sorted(self.scoped & set(setting.feature_names)):
                 raise ConfigError(
-                    f"sweep: {name!r} reads {setting.features!r}, which is another in every fold; a sweep "
+                    f"sweep: {name!r} reads {scoped[0]!r}, which is another in every fold; a sweep "
                     "tries heads on features that all folds share"
                 )
         if settings:
             self.with_heads(settings)
         for name, head in experiment.heads.items():
-            if head.features not in experiment.features:
+            for feature in head.feature_names:
+                if feature not in experiment.features:
+                    raise ConfigError(
+                        f"heads.{name}: no feature {feature!r} in this experiment"
+                        f"{did_you_mean(feature, experiment.features)}"
+                    )
+            inputs = self.head(name).inputs
+            if inputs and len(inputs) != len(head.feature_names):
                 raise ConfigError(
-                    f"heads.{name}: no feature {head.features!r} in this experiment"
-                    f"{did_you_mean(head.features, experiment.features)}"
+                    f"heads.{name}: {head.head} reads {len(inputs)} features ({', '.join(inputs)}), but "
+                    f"{len(head.feature_names)} are named"
                 )
-            self.head(name)
         known = self._known_sources()
         if twice := [name for name, times in Counter(known).items() if times > 1]:
             raise ConfigError(f"{twice[0]!r} is the name of two sources; every one needs its own")

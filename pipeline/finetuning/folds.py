@@ -92,7 +92,7 @@ class Finetuning:
         """Decode every clip, or find what was decoded before."""
         import datasets
 
-        manifest = self._workspace.manifest()
+        manifest = self._workspace.labelled()
         takes = Takes(manifest, self._workspace.root)
         what = [self._extractor.identity()["normalised"], self._spec.chunk, self._shortest, __version__]
         files = [[_stamp(f) for f in takes[i].files] for i in range(len(takes))]

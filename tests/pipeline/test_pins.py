@@ -27,7 +27,7 @@ def test_a_file_that_was_changed_is_refused_until_it_is_meant(lab: Lab) -> None:
     space = load(lab.folder / "experiment.yaml")
     pin(space, "one", {"weights": "x.pyth", "weights_sha256": A})
     with pytest.raises(
-        ConfigError, match="x.pyth has sha256 bbbbbbbbbbbbbbbb…, but it was aaaaaaaaaaaaaaaa…"
+        ConfigError, match=r"x\.pyth has sha256 bbbbbbbbbbbbbbbb…, but it was aaaaaaaaaaaaaaaa…"
     ):
         pin(space, "one", {"weights": "x.pyth", "weights_sha256": B})
     (lab.folder / "weights.lock").write_text("{}")
@@ -49,7 +49,7 @@ def test_files_of_one_name_in_several_folders_are_told_apart(lab: Lab) -> None:
     assert used_weights(several) == [("best.pyth", A), ("best.pyth", B)]
     pin(space, "one", several)
     assert pin(space, "one", several) == []
-    with pytest.raises(ConfigError, match="best.pyth has sha256 cccc"):
+    with pytest.raises(ConfigError, match=r"best\.pyth has sha256 cccc"):
         pin(space, "one", {"weights": ["best.pyth", "best.pyth"], "weights_sha256": [A, "c" * 64]})
 
 
