@@ -67,7 +67,7 @@ class ConvBranch(nn.Module):
     def __init__(self, channels: Sequence[int], width: int) -> None:
         super().__init__()
         pairs = itertools.pairwise([1, *channels])
-        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, padding="same") for a, b in pairs)
+        self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairs)
         self.layers = dense([channels[-1], width])
         self.width = width
 
@@ -78,7 +78,10 @@ class ConvBranch(nn.Module):
         lengths = part.lengths
         x = _ended(part.values[:, None], lengths)  # [N, C, T, B]
         for convolution in self.convolutions:
-            x = convolution(x)
+            assert isinstance(convolution, nn.Conv2d)  # noqa: S101  # as the constructor made them
+            # With its weights in this order a CPU is half again as fast.
+            weight = convolution.weight.contiguous(memory_format=torch.channels_last)
+            x = functional.conv2d(x, weight, convolution.bias, padding=1)
             if (lengths < 2).any():  # elsewhere no maximum that is kept reaches past an end
                 x = _ended(x, lengths)
             # ReLU of the maxima is the maximum of ReLU, at a quarter of the work. It gives 0 or more, so

@@ -166,6 +166,29 @@ def test_actionformer_refuses_other_grids(tmp_path: Path, clips: dict[str, Featu
     assert sorted(p.name for p in tmp_path.iterdir()) == ["store"]
 
 
+def test_actionformer_finds_the_times_of_windows_that_begin_before_the_clip(tmp_path: Path) -> None:
+    """Windows around every fifth frame of 25 a second: the first is centred on the beginning of the clip."""
+    clips = {("a", ""): timed([i * 0.2 - 0.5 for i in range(20)])}
+    out = export(source(tmp_path, clips), "actionformer", tmp_path / "out")
+    meta = json.loads((out / "meta.json").read_text())
+    own = meta["clips"]["a"]
+    assert own["start_seconds"] == pytest.approx(-0.5)
+    for time, row in ((0.0, 0.0), (0.2, 1.0), (3.8, 19.0)):
+        place = ((time - own["start_seconds"]) * meta["fps"] - 0.5 * meta["num_frames"]) / meta["feat_stride"]
+        assert place == pytest.approx(row)
+
+
+def test_the_published_time_vector(tmp_path: Path) -> None:
+    """One window of six frames a second, six a second: 10 s lie at row 9.5 (SYSTEMS 8)."""
+    clips = {("a", ""): timed([float(i) for i in range(20)])}
+    written = export(source(tmp_path, clips), "actionformer", tmp_path / "out") / "meta.json"
+    meta = json.loads(written.read_text())
+    scale = 6 / meta["fps"]
+    stride, frames = meta["feat_stride"] * scale, meta["num_frames"] * scale
+    assert (stride, frames) == pytest.approx((6, 6))
+    assert (10 * 6 - 0.5 * frames) / stride == pytest.approx(9.5)
+
+
 def test_actionformer_takes_times_in_whole_milliseconds(tmp_path: Path) -> None:
     clips = {("a", ""): timed([round(i / 60, 3) for i in range(100)])}
     out = export(source(tmp_path, clips), "actionformer", tmp_path / "out")
