@@ -43,10 +43,10 @@ def workspace(folder: Path, files: Sequence[str], column: str, **spec: Any) -> W
     return Workspace(parse(document, "bench"), folder, folder / "experiment.yaml")
 
 
-def planned(space: Workspace, precision: str = "auto") -> Plan:
-    """Return the plan of the feature, as if nothing had been done."""
+def planned(space: Workspace, precision: str = "auto", feature: str = "x") -> Plan:
+    """Return the plan of a feature, as if nothing had been done."""
     manifest = space.manifest()
-    plan = make_plan(space, manifest, Takes(manifest, space.root), "x", precision=precision)
+    plan = make_plan(space, manifest, Takes(manifest, space.root), feature, precision=precision)
     for task in plan.tasks:
         record_path(task.path).unlink(missing_ok=True)
     plan.finished.clear()
@@ -65,7 +65,7 @@ def engine(plan: Plan, workers: int) -> Iterator[LocalEngine]:
 
 def run(made: LocalEngine, plan: Plan) -> None:
     """Make every shard."""
-    for _ in made.make({"x": range(len(plan.tasks))}):
+    for _ in made.make({plan.feature: range(len(plan.tasks))}):
         pass
 
 

@@ -31,7 +31,7 @@ class DenseDropoutHead(BranchedHead):
         self,
         hidden: Sequence[int] = (512, 256, 128),
         dropout: float = 0.5,
-        scale: Scale = "none",
+        scale: Scale = "standard",
         lr: float = 5e-4,
         batch: int = 32,
         max_epochs: int = 10,

@@ -31,10 +31,13 @@ class EfficientFace(FaceEmbedding):
         """Return the network up to its classifier."""
         from extractors.faces.efficientface_trunk import Trunk
         from extractors.filling import fill, unwrapped
+        from extractors.folding import fold_batch_norms
 
         trunk = Trunk()
         if weights.path is not None:
             state = unwrapped(load_state_dict(weights.path))
             kept = {k: v for k, v in state.items() if k not in _CLASSIFIER}
             fill(trunk, kept, f"{weights.path}: does not fit {self.network}")
+        trunk.eval()
+        fold_batch_norms(trunk)
         return trunk

@@ -3,9 +3,11 @@
 import hashlib
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from affectstack import AffectstackError
@@ -119,10 +121,11 @@ def card(name: str) -> Card:
     return cards()[name]
 
 
-def cards() -> dict[str, Card]:
+@cache
+def cards() -> Mapping[str, Card]:
     """Return every card by the name of its network."""
     entries = tomllib.loads(_CARDS.read_text(encoding="utf-8"))
-    return {name: Card(name=name, **entry) for name, entry in entries.items()}
+    return MappingProxyType({name: Card(name=name, **entry) for name, entry in entries.items()})
 
 
 def resolve(spec: str | None, card: Card) -> Weights:

@@ -13,7 +13,6 @@ from extractors.faces.settings import FaceSettings
 from extractors.weights import Card, Weights, card, resolve
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
     from extractors.faces.detector import Detector
@@ -174,23 +173,20 @@ class FaceEmbedding(WindowExtractor):
 
         assert self._model is not None  # noqa: S101  # made by prepare
         own = next(self._model.parameters())
+        scale = 1 / (255 * torch.tensor(self.std, device=own.device))
+        shift = -torch.tensor(self.mean, device=own.device) / torch.tensor(self.std, device=own.device)
         with torch.inference_mode():
-            pixels = torch.cat([self._sized(face, own.device) for face in faces])
-            channels = pixels.flip(1) if self._card.colour == "bgr" else pixels
-            mean, std = (torch.tensor(v, device=own.device)[:, None, None] for v in (self.mean, self.std))
-            seen = ((channels - mean) / std).to(own.dtype).contiguous(memory_format=torch.channels_last)
+            pixels = torch.from_numpy(np.stack(faces)).to(own.device)
+            channels = pixels.flip(-1) if self._card.colour == "bgr" else pixels
+            seen = channels.float().permute(
+                0, 3, 1, 2
+            )  # channels last in memory, which is how the pixels lie
+            if seen.shape[2] != self.side:
+                size = (self.side, self.side)
+                seen = torch.nn.functional.interpolate(seen, size, mode="bilinear", antialias=True)
+            seen = seen.mul(scale[:, None, None]).add_(shift[:, None, None]).to(own.dtype)
             found: NDArray[np.float32] = self._model(seen).float().cpu().numpy()
         return found
-
-    def _sized(self, face: NDArray[np.uint8], device: "torch.device") -> "torch.Tensor":
-        """Return `[1, 3, side, side]` in 0..1."""
-        import torch
-
-        pixels = torch.from_numpy(face.copy()).to(device).permute(2, 0, 1)[None].float() / 255
-        if face.shape[0] == self.side:
-            return pixels
-        size = (self.side, self.side)
-        return torch.nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True)
 
     def _pictures(self, clip: Clip) -> Iterator[tuple[float, float, bytes]]:
         """Yield when each frame begins and ends, and the face in it as a JPEG file, or nothing."""

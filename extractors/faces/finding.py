@@ -64,7 +64,7 @@ def find_faces(clip: Clip, detector: Detector, settings: FaceSettings) -> list[F
     counts: list[int] = []
     for batch in _batches(frames):
         clip.still_alive()
-        for shown, faces in zip(batch, _detect(batch, detector, settings), strict=True):
+        for shown, faces in zip(batch, detect(batch, detector, settings), strict=True):
             followed = faces[:_MOST_FACES]
             numbers = tracker.add(len(times), shown.time, followed)
             times.append(shown.time)
@@ -101,7 +101,11 @@ def _batches(frames: Iterator[Shown]) -> Iterator[list[Shown]]:
         yield batch
 
 
-def _detect(batch: Sequence[Shown], detector: Detector, settings: FaceSettings) -> list[list[Detection]]:
+def detect(batch: Sequence[Shown], detector: Detector, settings: FaceSettings) -> list[list[Detection]]:
+    """Return the faces of frames of one size, in pixels of the whole picture.
+
+    They are looked for in pictures that are as small as the smallest face wanted allows.
+    """
     width, height = batch[0].size
     side, smallest = working_side(settings.smallest, WORKING_FACE, width, height)
     pictures = [shown.picture(Resize(side, interpolation="area")) for shown in batch]

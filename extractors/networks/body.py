@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class Body(nn.Module):
@@ -44,14 +43,3 @@ def average(maps: Tensor, size: Sequence[int] | None) -> Tensor:
         return maps.float().mean(dim=(2, 3, 4), keepdim=True)
     fitting = [min(pair) for pair in zip(size, maps.shape[2:], strict=True)]
     return nn.functional.avg_pool3d(maps.float(), fitting, stride=1)
-
-
-def fold_batch_norms(module: nn.Module) -> None:
-    """Fold every 3-D batch normalisation into the convolution that is registered just before it."""
-    before: tuple[str, nn.Conv3d] | None = None
-    for name, child in list(module.named_children()):
-        if isinstance(child, nn.BatchNorm3d) and before is not None:
-            setattr(module, before[0], fuse_conv_bn_eval(before[1], child))
-            setattr(module, name, nn.Identity())
-        fold_batch_norms(child)
-        before = (name, child) if isinstance(child, nn.Conv3d) else None

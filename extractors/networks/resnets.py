@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from extractors.networks.body import Body, average, fold_batch_norms
+from extractors.folding import fold_batch_norms
+from extractors.networks.body import Body, average
 from extractors.networks.config import NetworkConfig
 from extractors.networks.paired import PairedFrames
 from extractors.roi_align import provide_roi_align

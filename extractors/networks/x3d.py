@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from extractors.networks.body import Body, average, fold_batch_norms
+from extractors.folding import fold_batch_norms
+from extractors.networks.body import Body, average
 from extractors.networks.config import NetworkConfig
 
 _BASIS = (1, 2, 5, 3)  # blocks per stage at a depth factor of 1

@@ -9,7 +9,7 @@ import torch
 from network_makers import as_fed, difference, enliven, narrow, pictures, slow_of
 from torch import nn
 
-from extractors.networks.body import Body, fold_batch_norms
+from extractors.networks.body import Body
 from extractors.networks.config import NetworkConfig, parse_config
 from extractors.networks.loading import build
 from extractors.networks.mvit import MViTBody, _between
@@ -136,21 +136,6 @@ def test_the_first_layer_of_the_fast_pathway_makes_two_frames_at_once_on_a_cpu()
         body = lively("slowfast_8x8_r50")[0].requires_grad_(False)
         body.quicken(device)
         assert [n for n, m in body.named_modules() if isinstance(m, PairedFrames)] == names
-
-
-def test_a_normalisation_without_a_convolution_before_it_stays() -> None:
-    class Odd(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first = nn.BatchNorm3d(2)
-            self.conv = nn.Conv3d(2, 2, 1)
-            self.act = nn.ReLU()
-            self.last = nn.BatchNorm3d(2)
-
-    odd = Odd()
-    fold_batch_norms(odd.eval())
-    assert isinstance(odd.first, nn.BatchNorm3d)
-    assert isinstance(odd.last, nn.BatchNorm3d)
 
 
 def test_the_slow_pathway_sees_eight_frames_from_the_first_to_the_last() -> None:
