@@ -1,6 +1,6 @@
 """The network of `dense-dropout`, `mel-cnn` and `concat`: branches side by side, joined, classified.
 
-The three classifiers of VOER (SYSTEMS 6.2) are one network: a branch of the one kind, of the other, or both.
+The three classifiers of VAER (SYSTEMS 6.2) are one network: a branch of the one kind, of the other, or both.
 """
 
 import itertools

@@ -1,4 +1,4 @@
-"""A vector and a sequence of one clip, in one network (the multimodal classifier of VOER, SYSTEMS 6.2)."""
+"""A vector and a sequence of one clip, in one network (the multimodal classifier of VAER, SYSTEMS 6.2)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar

@@ -1,4 +1,4 @@
-"""Linear layers with dropout on a clip's vector (the video classifier of VOER, SYSTEMS 6.2)."""
+"""Linear layers with dropout on a clip's vector (the video classifier of VAER, SYSTEMS 6.2)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Convolutions over a clip's log-mel frames (the audio classifier of VOER, SYSTEMS 6.2)."""
+"""Convolutions over a clip's log-mel frames (the audio classifier of VAER, SYSTEMS 6.2)."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar

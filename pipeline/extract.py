@@ -110,11 +110,12 @@ def extract(
 ) -> int:
     """Run the experiment's extractors of a modality over the corpus; goes on where it stopped."""
     choices = {"extractor": network, "weights": weights, "config": config, "windows": windows}
-    chosen = [f"features.clip.{key}={value}" for key, value in choices.items() if value is not None]
+    chosen = {key: value for key, value in choices.items() if value is not None}
     if folder is not None:
+        recipe, changes = _recipe(modality, chosen)
         experiment = (out or Path(f"{folder.resolve().name}-features")) / experiment.name
-        own = [*chosen, *(overrides or ())]
-        begin(CORPORA["folder"](), "folder", folder, "clip-features", experiment, own, force=force)
+        own = [*changes, *(overrides or ())]
+        begin(CORPORA["folder"](), "folder", folder, recipe, experiment, own, force=force)
     elif chosen or force or out is not None:
         raise ConfigError(
             "--network, --weights, --config, --windows, --out and --force go with --folder; "
@@ -162,6 +163,21 @@ def extract(
     say(f"wrote {', '.join(relative_to_cwd(plan.folder) for plan in done)}")
     say(f"next: {stage(_next_stage(workspace), workspace.file)}")
     return EXIT_SOME_FAILED if any(_failures(plan) for plan in done) else EXIT_OK
+
+
+def _recipe(modality: Wanted, chosen: Mapping[str, object]) -> tuple[str, list[str]]:
+    """Return the recipe for a folder of videos, and what of it the command line changes."""
+    if modality is Wanted.FACE:
+        named = {"modality": "face", **chosen, "crops": "faces"} if chosen else {}
+        if chosen and "extractor" not in chosen:
+            raise ConfigError("--folder: name the network that looks at faces: --network efficientface")
+        return "face-features", [f"features.face.{key}={value}" for key, value in named.items()]
+    if modality in (Wanted.AUDIO, Wanted.AU, Wanted.TEXT):
+        raise ConfigError(
+            f"--folder is for clip networks and faces, not for {modality.value}; begin an experiment with "
+            "python -m pipeline.init --corpus folder"
+        )
+    return "clip-features", [f"features.clip.{key}={value}" for key, value in chosen.items()]
 
 
 def _features(workspace: Workspace, modality: Wanted) -> list[str]:

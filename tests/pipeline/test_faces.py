@@ -204,3 +204,34 @@ def test_verify_and_gc_know_pictures(films: Lab) -> None:
     assert films.run("store.__main__", "verify") == 2
     assert films.run("extract", "face", "--max-failed", "1") == 2
     assert films.run("store.__main__", "verify") == 0
+
+
+def test_faces_of_a_folder_by_one_command(films: Lab) -> None:
+    folder = films.folder / "films"
+    folder.mkdir()
+    face_makers.film(folder / "one.mkv", [MAIN], [])
+    command = ("extract", "face", "--folder", "films")
+    assert films.run(*command) == 0, films.err
+    assert "faces: 1 clips, 0 failed" in films.out
+    assert not (films.folder / "films-features/features/face.json").exists()
+    again = (*command, "--out", "other", "--network", "efficientface", "--weights", "random")
+    assert films.run(*again) == 0, films.err
+    assert "face: efficientface, 1024 values, fp32 [UNTRAINED: random weights]" in films.out
+    assert "face: 1 clips, 0 failed" in films.out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("face", "--folder", ".", "--weights", "random"), "name the network that looks at faces"),
+        (("audio", "--folder", "."), "--folder is for clip networks and faces, not for audio"),
+        (("face", "--network", "hub"), "go with --folder"),
+        (
+            ("face", "--folder", ".", "--network", "efficientface", "--windows", "clip"),
+            "features.face: efficientface has no option 'windows'",
+        ),
+    ],
+)
+def test_what_a_folder_of_faces_cannot_take_is_said(films: Lab, words: tuple[str, ...], message: str) -> None:
+    assert films.run("extract", *words) == 1
+    assert message in films.err
