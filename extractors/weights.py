@@ -39,6 +39,7 @@ class Card:
         size: Pixels of a side, as the network was trained.
         colour: "rgb" or "bgr".
         any_hub: True if any model of the hub will do.
+        package: The Python package that brings them, or "".
         gflop: 10^9 operations of a window of that size, by fvcore; a multiplication and its addition are two.
         bf16_cosine: The least cosine of a row in bfloat16 with the same row in float32; 0: not allowed.
         batch_tolerance: The largest change of a value by what else is in the batch, as a share of the
@@ -61,6 +62,7 @@ class Card:
     size: int = 0
     colour: str = "rgb"
     any_hub: bool = False
+    package: str = ""
     gflop: float = 0.0
     bf16_cosine: float = 0.0
     batch_tolerance: float = 0.0

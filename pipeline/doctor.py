@@ -97,7 +97,18 @@ def _features(workspace: Workspace) -> Iterator[str]:
         say(f"feature {name}: {state}" + (f" ({'; '.join(known)})" if known else ""))
 
 
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def _line(card: Card, folder: Path) -> str:
+    if card.package:
+        here = "installed" if _installed(card.package) else "not installed"
+        return f"  {card.name}: {card.title}, {card.licence}, comes with {card.package}: {here}"
     where = "there" if (folder / card.file).exists() else f"not at {folder / card.file}"
     where = f"{where}, or from the hub: {card.hub}@{card.revision[:12]}" if card.hub else where
     return f"  {card.name}: {card.title}, {card.licence}, {where}"

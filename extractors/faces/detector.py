@@ -11,13 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.weights import WeightsError, sha256
+from extractors.weights import WeightsError, card, sha256
 
 _PARTS = ("pnet.pt", "rnet.pt", "onet.pt")
-_HOW_TO_GET = (
-    "install facenet-pytorch, which brings them: python -m pip install --no-deps facenet-pytorch==2.6.0 "
-    "(--no-deps, because it asks for an older PyTorch than it needs)"
-)
 
 
 @dataclass(frozen=True)
@@ -114,5 +110,6 @@ def _weights() -> list[Path]:
     found = find_spec("facenet_pytorch")
     folder = None if found is None or found.origin is None else Path(found.origin).parent / "data"
     if folder is None or not all((folder / part).is_file() for part in _PARTS):
-        raise WeightsError(f"weights of the face detector MTCNN are missing; {_HOW_TO_GET}")
+        own = card("mtcnn")
+        raise WeightsError(f"weights of {own.title} are missing. {own.note}")
     return [folder / part for part in _PARTS]

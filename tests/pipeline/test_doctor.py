@@ -42,6 +42,17 @@ def test_without_an_experiment_it_lists_the_cards(lab: Lab, tmp_path: Path) -> N
     assert all(f"  {name}: " in lab.out for name in cards())
 
 
+def test_weights_that_come_with_a_package_are_there_if_it_is(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brought = Card("net", "Net", "https://example.org", "", "MIT", package="numpy")
+    absent = Card("gone", "Gone", "https://example.org", "", "MIT", package="no-such-package")
+    monkeypatch.setattr(doctor, "cards", lambda: {"net": brought, "gone": absent})
+    lab.run("doctor")
+    assert "  net: Net, MIT, comes with numpy: installed" in lab.out
+    assert "  gone: Gone, MIT, comes with no-such-package: not installed" in lab.out
+
+
 def test_licences_filter(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     strict = Card("net", "Net", "https://example.org", "weights/net", "research only")
     monkeypatch.setattr(doctor, "cards", lambda: {**cards(), "net": strict})

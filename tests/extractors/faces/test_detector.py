@@ -90,7 +90,7 @@ def test_an_installation_without_its_weights_is_noticed(
 ) -> None:
     spec = ModuleSpec("facenet_pytorch", None, origin=str(tmp_path / "__init__.py"))
     monkeypatch.setattr(detector, "find_spec", lambda name: spec)
-    with pytest.raises(WeightsError, match="MTCNN are missing"):
+    with pytest.raises(WeightsError, match="facenet-pytorch are missing"):
         detector_sha256()
 
 
