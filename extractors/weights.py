@@ -190,14 +190,23 @@ def load_state_dict(path: Path) -> "dict[str, Tensor]":
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsError(f"{path}: refused, not a plain checkpoint of tensors ({first_line})") from error
+        raise WeightsError(
+            f"{path}: refused, not a plain checkpoint of tensors ({_reason(error)}). Nothing in it was run"
+        ) from error
     for key in ("model_state", "state_dict"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
             loaded = loaded[key]
     if not isinstance(loaded, dict) or not all(isinstance(v, torch.Tensor) for v in loaded.values()):
         raise WeightsError(f"{path}: holds no state dict; expected tensors by parameter name")
     return _finite(path, loaded)
+
+
+def _reason(error: Exception) -> str:
+    """Return why PyTorch refused a checkpoint; without its advice to load it all the same."""
+    if asked := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"it asks for {asked[1]}"
+    lines = str(error).strip().splitlines()
+    return type(error).__name__ if not lines or "weights_only" in lines[0] else lines[0]
 
 
 def _finite(path: Path, state: "dict[str, Tensor]") -> "dict[str, Tensor]":

@@ -36,7 +36,7 @@ from pipeline.experiment import load
 from pipeline.features import index_path, read_index
 from pipeline.files import WriteError, read_json
 from pipeline.options import ConfigError
-from pipeline.pins import pin
+from pipeline.pins import pin, refuse_other_weights
 from pipeline.store import Failure, sweep_temporaries
 from pipeline.workspace import Workspace
 
@@ -124,6 +124,8 @@ def extract(
     workspace = load(experiment, () if folder is not None else overrides or ())
     features = _features(workspace, modality)
     _refuse_unfinished(workspace, features)
+    for feature in features:
+        workspace.extractor(feature).identity()  # weights that are missing are missed before anything starts
     manifest = workspace.manifest()
     budget = _budget(max_failed, len(manifest))
     takes = Takes(manifest, workspace.root)
@@ -140,8 +142,7 @@ def extract(
             ]
             for plan in plans:
                 _introduce(plan, workspace)
-                for line in pin(workspace, plan.feature, plan.identity):
-                    say(f"  {line}")
+                refuse_other_weights(workspace, plan.feature, plan.identity)
                 sweep_temporaries(plan.folder)
             over = _run(plans, workspace, settings, budget, address if far else None)
             if over is not None:
@@ -285,6 +286,8 @@ def _finish(plan: Plan, workspace: Workspace, subjects: Mapping[str, str]) -> No
     if counted:
         sums = ", ".join(f"{count} {key.replace('_', ' ')}" for key, count in counted.items())
         say(f"  {sums}; by clip and subject in {relative_to_cwd(plan.folder / 'ledger.csv')}")
+    for line in pin(workspace, plan.feature, plan.identity):
+        say(f"  {line}")
     _say_failures(plan)
 
 

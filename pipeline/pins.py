@@ -1,7 +1,9 @@
 """Pinning weights: a file that was used once must stay the same, or the user must say that it may change."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from pipeline.cli import relative_to_cwd
 from pipeline.files import publish_json, read_json
@@ -19,8 +21,8 @@ def used_weights(identity: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(names, sums)] if isinstance(names, str) and isinstance(sums, str) else []
 
 
-def pin(workspace: Workspace, feature: str, identity: Mapping[str, Any]) -> list[str]:
-    """Note which weights a feature uses, in `weights.lock` beside the experiment, and hold it to that.
+def refuse_other_weights(workspace: Workspace, feature: str, identity: Mapping[str, Any]) -> None:
+    """Hold a feature to the weights that it was made with before.
 
     Weights that the experiment fine-tunes itself may change.
 
@@ -29,30 +31,53 @@ def pin(workspace: Workspace, feature: str, identity: Mapping[str, Any]) -> list
         feature: The feature.
         identity: Its extractor's.
 
-    Returns:
-        A line for every file that is used for the first time.
-
     Raises:
         ConfigError: If a file is not the one that was used before.
     """
-    if workspace.tuned_encoder(feature) is not None:
-        return []
-    path = workspace.folder / _FILE
-    pinned = read_json(path) or {}
-    known: dict[str, list[str]] = pinned.get(feature) or {}  # files of one name may lie in several folders
-    lines = []
+    known = _pinned(workspace, feature)
     for name, sha256 in used_weights(identity):
-        if name not in known:
-            lines.append(f"pinned {name}, sha256 {sha256}; compare it with what its source states")
-        elif sha256 not in known[name]:
+        if name in known and sha256 not in known[name]:
             raise ConfigError(
                 f"feature {feature!r}: {name} has sha256 {sha256[:16]}…, but it was {known[name][0][:16]}… "
                 f"when it was first used. If the change is meant, delete {name!r} from "
-                f"{relative_to_cwd(path)} and run the same command again"
+                f"{relative_to_cwd(workspace.folder / _FILE)} and run the same command again"
             )
-    if lines:
-        fresh: dict[str, list[str]] = {}
+
+
+def pin(workspace: Workspace, feature: str, identity: Mapping[str, Any]) -> list[str]:
+    """Note which weights a feature was made with, in `weights.lock` beside the experiment.
+
+    Args:
+        workspace: The experiment.
+        feature: The feature.
+        identity: Its extractor's.
+
+    Returns:
+        A line for every file that was used for the first time.
+    """
+    used: dict[str, list[str]] = {}
+    if workspace.tuned_encoder(feature) is None:
         for name, sha256 in used_weights(identity):
-            fresh.setdefault(name, []).append(sha256)
-        publish_json(path, {**pinned, feature: {**known, **fresh}})
-    return lines
+            used.setdefault(name, []).append(sha256)
+    known = _pinned(workspace, feature)
+    fresh = {name: sums for name, sums in used.items() if name not in known}
+    if fresh:
+        path = workspace.folder / _FILE
+        publish_json(path, {**(read_json(path) or {}), feature: {**known, **fresh}})
+    return [
+        f"pinned {name}, sha256 {sha256}; compare it with what its source states"
+        for name, sums in fresh.items()
+        for sha256 in sums
+    ]
+
+
+def _pinned(workspace: Workspace, feature: str) -> dict[str, list[str]]:
+    """Return what is known of a feature; files of one name may lie in several folders."""
+    path = workspace.folder / _FILE
+    found = (read_json(path) or {}).get(feature, {})
+    try:
+        return TypeAdapter(dict[str, Annotated[list[str], Field(min_length=1)]]).validate_python(found)
+    except ValidationError as error:
+        raise ConfigError(
+            f"{relative_to_cwd(path)}: damaged at {feature!r}; delete that entry and run again"
+        ) from error

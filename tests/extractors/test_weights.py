@@ -195,7 +195,7 @@ class Payload:
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("suffix", ["pt", "pth", "pyth", "bin"])
+@pytest.mark.parametrize("suffix", ["pt", "pth", "pyth", "bin", "tar"])
 @pytest.mark.parametrize("bare", [True, False])
 def test_code_in_a_checkpoint_never_runs(tmp_path: Path, suffix: str, bare: bool) -> None:
     path, canary = tmp_path / f"net.{suffix}", tmp_path / "canary"
@@ -203,9 +203,11 @@ def test_code_in_a_checkpoint_never_runs(tmp_path: Path, suffix: str, bare: bool
         path.write_bytes(pickle.dumps(Payload(canary)))
     else:
         torch.save({"state_dict": STATE, "more": Payload(canary)}, path)
-    with pytest.raises(WeightsError, match="refused, not a plain checkpoint of tensors"):
+    with pytest.raises(WeightsError, match="refused, not a plain checkpoint of tensors") as caught:
         load_state_dict(path)
     assert not canary.exists()
+    assert "weights_only" not in str(caught.value)  # PyTorch tells how to run the code all the same
+    assert bare or "it asks for posix.mkdir" in str(caught.value)
 
 
 def test_numpy_objects_in_a_checkpoint_are_refused(tmp_path: Path) -> None:

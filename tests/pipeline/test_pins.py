@@ -10,7 +10,7 @@ from network_makers import lively_weights, narrow, write_config
 
 from pipeline.experiment import load
 from pipeline.options import ConfigError
-from pipeline.pins import pin, used_weights
+from pipeline.pins import pin, refuse_other_weights, used_weights
 
 A, B = "a" * 64, "b" * 64
 
@@ -29,7 +29,8 @@ def test_a_file_that_was_changed_is_refused_until_it_is_meant(lab: Lab) -> None:
     with pytest.raises(
         ConfigError, match=r"x\.pyth has sha256 bbbbbbbbbbbbbbbb…, but it was aaaaaaaaaaaaaaaa…"
     ):
-        pin(space, "one", {"weights": "x.pyth", "weights_sha256": B})
+        refuse_other_weights(space, "one", {"weights": "x.pyth", "weights_sha256": B})
+    refuse_other_weights(space, "one", {"weights": "x.pyth", "weights_sha256": A})
     (lab.folder / "weights.lock").write_text("{}")
     assert pin(space, "one", {"weights": "x.pyth", "weights_sha256": B})
 
@@ -50,7 +51,9 @@ def test_files_of_one_name_in_several_folders_are_told_apart(lab: Lab) -> None:
     pin(space, "one", several)
     assert pin(space, "one", several) == []
     with pytest.raises(ConfigError, match=r"best\.pyth has sha256 cccc"):
-        pin(space, "one", {"weights": ["best.pyth", "best.pyth"], "weights_sha256": [A, "c" * 64]})
+        refuse_other_weights(
+            space, "one", {"weights": ["best.pyth", "best.pyth"], "weights_sha256": [A, "c" * 64]}
+        )
 
 
 @pytest.mark.parametrize("identity", [{}, {"weights": "random"}, {"weights": "org/name@abc"}])
@@ -59,7 +62,16 @@ def test_what_has_no_file_is_not_pinned(lab: Lab, identity: dict[str, str]) -> N
     assert not (lab.folder / "weights.lock").exists()
 
 
-def test_extract_pins_before_it_begins(lab: Lab) -> None:
+@pytest.mark.parametrize("entry", [3, {"x.pyth": []}, {"x.pyth": "a"}, {"x.pyth": [1]}, ["x.pyth"]])
+def test_a_damaged_lock_is_a_readable_error(lab: Lab, entry: object) -> None:
+    (lab.folder / "weights.lock").write_text(json.dumps({"one": entry}))
+    with pytest.raises(ConfigError, match=r"weights\.lock: damaged at 'one'; delete that entry"):
+        refuse_other_weights(
+            load(lab.folder / "experiment.yaml"), "one", {"weights": "x", "weights_sha256": A}
+        )
+
+
+def test_extract_pins_what_it_used_and_holds_to_it(lab: Lab) -> None:
     config = narrow("x3d_xs")
     lively_weights(lab.folder / "own.safetensors", config, 32)
     write_config(lab.folder / "own.yaml", config)
@@ -73,6 +85,11 @@ def test_extract_pins_before_it_begins(lab: Lab) -> None:
     lab.document["features"] = {"clip": {"modality": "video", **spec}}
     lab.document["heads"] = {}
     lab.save()
+    good = (lab.folder / "own.safetensors").read_bytes()
+    (lab.folder / "own.safetensors").write_bytes(good[:100])
+    assert lab.run("extract", "--max-failed", "100%") == 1
+    assert not (lab.folder / "weights.lock").exists()  # what could not be used is not pinned
+    (lab.folder / "own.safetensors").write_bytes(good)
     assert lab.run("extract", "--max-failed", "100%") == 2  # the lab has no media
     assert "  pinned own.safetensors, sha256 " in lab.out
     lively_weights(lab.folder / "own.safetensors", config, 32, seed=1)
