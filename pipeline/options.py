@@ -50,10 +50,10 @@ def build(
         arguments[key] = _checked(hints[key], value, f"{where}.{key}")
         if isinstance(arguments[key], Path):
             arguments[key] = folder / arguments[key]
-        elif key == "weights" and isinstance(arguments[key], str):
-            arguments[key] = _found(folder, arguments[key])
-        elif key == "weights" and arguments[key]:
-            arguments[key] = [_found(folder, spec) for spec in arguments[key]]
+        elif key == "weights":
+            named = arguments[key]
+            several = isinstance(named, list | tuple)
+            arguments[key] = [_found(folder, n) for n in named] if several else _found(folder, named)
     for key, value in (defaults or {}).items():
         if key in parameters:
             arguments.setdefault(key, value)
@@ -70,9 +70,9 @@ def build(
     return kind(**arguments)
 
 
-def _found(folder: Path, spec: str) -> str:
-    """Return the path of weights that lie in a folder, or what else they are called."""
-    return str(folder / spec) if (folder / spec).exists() else spec
+def _found(folder: Path, named: Any) -> Any:
+    """Return the path of weights that lie in a folder, or whatever else they are."""
+    return str(folder / named) if isinstance(named, str) and named and (folder / named).exists() else named
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:

@@ -14,7 +14,7 @@ def test_the_network_has_the_shape_of_the_system() -> None:
     network = MelCNNHead()._network([128], 7)
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
     assert [(m.in_channels, m.out_channels) for m in layers] == [(1, 32), (32, 64), (64, 64)]
-    assert {(m.kernel_size, m.padding) for m in layers} == {((3, 3), "same")}
+    assert {(m.kernel_size, m.padding) for m in layers} == {((3, 3), (1, 1))}
     linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
     assert [(m.in_features, m.out_features) for m in linear] == [(64, 64), (64, 7)]
 
