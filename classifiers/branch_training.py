@@ -13,6 +13,7 @@ from classifiers.branches import BranchedNetwork, Part
 from classifiers.contract import HeadError
 
 Clip = tuple[NDArray[np.float32], ...]
+_FRAMES_TOGETHER = 32_000  # of a batch with its padding: two gigabytes of memory
 _SORTED_TOGETHER = (
     8  # batches whose clips are exchanged by length: more of them, less padding and less chance
 )
@@ -102,10 +103,10 @@ def posteriors(network: BranchedNetwork, clips: Sequence[Clip], batch: int) -> N
     """Return `[N, K]` posteriors; the batch a clip meets does not change them."""
     out = np.empty((len(clips), network.out.out_features))
     network.eval()
-    order = np.argsort([_frames(c) for c in clips], kind="stable")  # little is padding
+    lengths = np.array([_frames(c) for c in clips])
+    order = np.argsort(lengths, kind="stable")  # little is padding
     with torch.inference_mode(), _exact():
-        for first in range(0, len(order), batch):
-            rows = order[first : first + batch]
+        for rows in parted(order, lengths[order], batch):
             logits = network(collate([clips[i] for i in rows]))
             out[rows] = logits.double().softmax(dim=1).cpu().numpy()
     return out
@@ -140,8 +141,25 @@ def shuffled(lengths: Sequence[int], batch: int, dice: np.random.Generator) -> l
     for first in range(0, len(order), step := _SORTED_TOGETHER * batch):
         ranks = np.argsort(among[first : first + step], kind="stable")
         near = order[first : first + step][ranks]
-        batches += [near[i : i + batch] for i in range(0, len(near), batch)]
+        batches += parted(near, among[first : first + step][ranks], batch)
     return [batches[i] for i in dice.permutation(len(batches))]
+
+
+def parted(rows: NDArray[np.int64], lengths: NDArray[np.int64], batch: int) -> list[NDArray[np.int64]]:
+    """Cut rows into batches: of so many clips at most, and fewer where padding would fill the memory.
+
+    Args:
+        rows: Row numbers, in the order of the lengths.
+        lengths: Frames of each, rising.
+        batch: Clips at most.
+    """
+    batches, begin = [], 0
+    for i in range(1, len(rows) + 1):
+        full = i - begin == batch
+        if i == len(rows) or full or (i + 1 - begin) * lengths[i] > _FRAMES_TOGETHER:
+            batches.append(rows[begin:i])
+            begin = i
+    return batches
 
 
 def collate(clips: Sequence[Clip]) -> list[Part]:

@@ -140,6 +140,8 @@ class BranchedHead(Head):
                 raise ValueError(f"it is of a {facts['head']}")
             head = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts["params"].items()})
             head._check_options()
+            if len(set(facts["classes"])) != len(facts["classes"]) or len(facts["classes"]) < 2:
+                raise ValueError(f"its classes are {facts['classes']}; expected two or more names")
             head.classes_ = np.asarray(facts["classes"], dtype=str)
             head.widths_, head.held_out_, head.epochs_ = facts["widths"], facts["held_out"], facts["epochs"]
             numbers = len(head.widths_), len(facts["scalers"])

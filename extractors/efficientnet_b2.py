@@ -18,8 +18,8 @@ _CLASSIFIER = "classifier."
 class EfficientNetB2(FaceEmbedding):
     """1,408 values per frame; SYSTEMS 5.1. See `FaceEmbedding` for the arguments.
 
-    The weights are a state dict of timm's `tf_efficientnet_b2`, or of `efficientnet_b2`, which has the same
-    names; a classifier in it is left out.
+    The weights are a state dict of timm's `tf_efficientnet_b2`; a classifier in it is left out. Those of its
+    `efficientnet_b2` have the same names but are of another network, of other padding and normalisation.
     """
 
     network = "efficientnet_b2"

@@ -20,6 +20,7 @@ RANDOM = "random"
 LEGACY = (".pkl", ".pickle")
 _CARDS = Path(__file__).with_name("weights.toml")
 _PERMISSIVE = ("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC-BY-4.0")
+_COMMIT = re.compile("[0-9a-f]{40}")
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?")
 
 
@@ -152,8 +153,11 @@ def resolve(spec: str | None, card: Card) -> Weights:
     match = _HUB_ID.fullmatch(spec)
     if (card.hub or card.any_hub) and match and path.suffix not in (".pyth", ".pt", ".safetensors"):
         revision = match["revision"] or (card.revision if match["id"] == card.hub else "")
-        if not revision:
-            raise card.missing(f"{spec} does not exist and is no pinned hub id (org/name@revision)")
+        if not _COMMIT.fullmatch(revision):  # a branch may move, and its features would be mixed with others
+            raise card.missing(
+                f"{spec} does not exist and is no pinned hub id (org/name@revision, the revision being the "
+                "40 hex digits of a commit)"
+            )
         return Weights(hub=match["id"], revision=revision)
     raise card.missing(f"{spec} does not exist")
 

@@ -34,6 +34,7 @@ class FeatureIndex:
         clips: How many clips are there.
         failed: How many clips failed.
         selected_on_test: True if test clips chose among the extractor's weights.
+        pictures_sha256: Fingerprint of the shards whose pictures the extractor read, or "".
     """
 
     name: str
@@ -47,6 +48,15 @@ class FeatureIndex:
     clips: int
     failed: int
     selected_on_test: bool = False
+    pictures_sha256: str = ""
+
+    def open(self, workspace: Workspace) -> FeatureStore:
+        """Open its shards.
+
+        Raises:
+            StoreCorruptError: If a record is absent or damaged.
+        """
+        return FeatureStore(workspace.folder / self.folder, self.shards, self.identity_sha256)
 
     def write(self, workspace: Workspace) -> Path:
         """Publish the index."""
@@ -89,9 +99,9 @@ def read_index(workspace: Workspace, name: str) -> FeatureIndex:
         what = ", ".join(f"{k}: {index.spec.get(k)!r} -> {spec.get(k)!r}" for k in changed)
         raise FeatureError(f"feature {name!r} was extracted with other settings ({what}); run: {command}")
     source = workspace.extractor(name).reads_feature
-    if source is not None and index.identity.get("pictures") != read_index(workspace, source).identity:
+    if source is not None and index.pictures_sha256 != read_index(workspace, source).open(workspace).sha256:
         raise FeatureError(
-            f"feature {name!r} was made of other pictures than {source!r} holds; run: {command}"
+            f"feature {name!r} was made of other pictures than {source!r} holds now; run: {command}"
         )
     return index
 
@@ -116,7 +126,7 @@ def load_features(
     """
     wanted = set(clip_ids)
     seen: dict[str, dict[str, Features]] = {}
-    for block in FeatureStore(workspace.folder / index.folder, index.shards, index.identity_sha256).blocks():
+    for block in index.open(workspace).blocks():
         for (clip_id, view), features in block.items():
             if clip_id in wanted and (views is None or view in views):
                 seen.setdefault(clip_id, {})[view] = features

@@ -24,11 +24,16 @@ def side_by_side(parts: Sequence[Features]) -> Features:
         `[min T, sum D]`, with the times of the first; a row is valid where it is in all of them.
 
     Raises:
-        JoinError: If rows of the same number begin half a step or more apart.
+        JoinError: If rows of the same number begin half a step or more apart, or one row is far longer.
     """
     rows = min(len(part.values) for part in parts)
     times = parts[0].intervals[:rows]
     step = float(np.diff(times[:, 0]).min()) if rows > 1 else float(times[0, 1] - times[0, 0])
+    lengths = [float(part.intervals[0, 1] - part.intervals[0, 0]) for part in parts]
+    if rows == 1 and min(lengths) < _TOLERANCE * max(lengths):
+        raise JoinError(
+            f"there is one row of {max(lengths):.2f} s, and rows of {min(lengths):.2f} s beside it"
+        )
     for part in parts[1:]:
         apart = float(np.abs(part.intervals[:rows, 0] - times[:, 0]).max(initial=0.0))
         if apart >= _TOLERANCE * step:

@@ -62,8 +62,7 @@ def pin(workspace: Workspace, feature: str, identity: Mapping[str, Any]) -> list
     known = _pinned(workspace, feature)
     fresh = {name: sums for name, sums in used.items() if name not in known}
     if fresh:
-        path = workspace.folder / _FILE
-        publish_json(path, {**(read_json(path) or {}), feature: {**known, **fresh}})
+        publish_json(workspace.folder / _FILE, {**_locked(workspace), feature: {**known, **fresh}})
     return [
         f"pinned {name}, sha256 {sha256}; compare it with what its source states"
         for name, sums in fresh.items()
@@ -73,11 +72,20 @@ def pin(workspace: Workspace, feature: str, identity: Mapping[str, Any]) -> list
 
 def _pinned(workspace: Workspace, feature: str) -> dict[str, list[str]]:
     """Return what is known of a feature; files of one name may lie in several folders."""
-    path = workspace.folder / _FILE
-    found = (read_json(path) or {}).get(feature, {})
+    found = _locked(workspace).get(feature, {})
     try:
         return TypeAdapter(dict[str, Annotated[list[str], Field(min_length=1)]]).validate_python(found)
     except ValidationError as error:
         raise ConfigError(
-            f"{relative_to_cwd(path)}: damaged at {feature!r}; delete that entry and run again"
+            f"{relative_to_cwd(workspace.folder / _FILE)}: damaged at {feature!r}; delete that entry"
         ) from error
+
+
+def _locked(workspace: Workspace) -> dict[str, Any]:
+    path = workspace.folder / _FILE
+    found = read_json(path)
+    if found is None and path.exists():
+        raise ConfigError(
+            f"{relative_to_cwd(path)}: not readable as JSON; mend it, or delete it to pin all weights anew"
+        )
+    return found or {}

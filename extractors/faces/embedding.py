@@ -8,8 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectstack import AffectstackError
-from extractors.contract import Clip, Features, FloatArray, MissingMediaError, Window, WindowExtractor
+from extractors.contract import (
+    Clip,
+    DecodeError,
+    Features,
+    FloatArray,
+    MissingMediaError,
+    Window,
+    WindowExtractor,
+)
 from extractors.faces.settings import FaceSettings
+from extractors.shared import Shared
 from extractors.weights import Card, Weights, card, resolve
 
 if TYPE_CHECKING:
@@ -124,8 +133,12 @@ class FaceEmbedding(WindowExtractor):
         """Yield `[H, W, 3]` uint8 faces, and nothing for frames without one."""
         from extractors.faces.crops import decode
 
+        side = None
         for start, end, picture in self._pictures(clip):
             data = decode(picture) if picture else np.empty(0, np.uint8)
+            side = side or len(data)
+            if picture and len(data) != side:
+                raise DecodeError(f"stored pictures of {side} and of {len(data)} pixels in one clip")
             yield Window(data, start, end, valid=bool(picture))
 
     def prepare(self) -> None:
@@ -194,10 +207,12 @@ class FaceEmbedding(WindowExtractor):
             from extractors.faces.detector import Detector
             from extractors.faces.finding import find_faces
 
-            if self._detector is None:
-                self._detector = Detector(self.detect.confidence)
-            for row in find_faces(clip, self._detector, self.detect):
-                yield row.time, row.time + 1 / self.detect.fps, row.picture
+            settings, detector = self.detect, self._detector or Detector(self.detect.confidence)
+            self._detector = detector
+            shared = clip.shared or Shared()
+            rows = shared.once(("faces", settings), lambda: find_faces(clip, detector, settings))
+            for row in rows:
+                yield row.time, row.time + 1 / settings.fps, row.picture
             return
         if clip.stored is None:
             raise MissingMediaError(

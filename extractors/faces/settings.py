@@ -21,7 +21,7 @@ class FaceSettings:
         fps: Frames per second that are looked at.
         smallest: The smallest face wanted, as a share of the picture's shorter side. The detector sees a
             picture in which such a face has 32 pixels, so large pictures take no longer than small ones.
-        confidence: What the detector must be sure of a face with.
+        confidence: What the detector must be sure of a face with; it gives none below 0.7.
         gap: Seconds that a face may be lost and still be followed.
         margin: What is kept around the face, as a share of its size.
         align: Turn and scale the face so that its eyes, nose and mouth lie where they usually do.
@@ -49,7 +49,7 @@ class FaceSettings:
         ranges = {
             "fps": (0.01, 240.0),
             "smallest": (0.02, 1.0),
-            "confidence": (0.0, 1.0),
+            "confidence": (0.7, 1.0),
             "gap": (0.0, 60.0),
             "margin": (0.0, 2.0),
             "size": (32, MOST_PIXELS),

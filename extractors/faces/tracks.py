@@ -18,12 +18,14 @@ class Track:
     Attributes:
         weight: The area of its boxes, each times its confidence, summed up.
         frames: The numbers of the frames that it is in.
+        first: Where it was first.
         last: Where it was last.
         seen: When that was, in seconds.
     """
 
     weight: float = 0.0
     frames: set[int] = field(default_factory=set)
+    first: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
     last: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
     seen: float = 0.0
 
@@ -68,6 +70,7 @@ class Tracker:
                 found[f] = len(self.tracks) - 1
             track = self.tracks[found[f]]
             track.weight += face.area * face.confidence
+            track.first = track.first if track.frames else face.box
             track.frames.add(frame)
             track.last, track.seen = face.box, time
         return [found[f] for f in range(len(faces))]
@@ -75,16 +78,31 @@ class Tracker:
     def subject(self) -> list[int]:
         """Return the tracks that show the clip's subject, from the weightiest on.
 
-        The weightiest track does. Another one may be the same face, found again, unless it was ever seen
-        beside a track that shows the subject: then it is somebody else.
+        The weightiest track does. Another one may be the same face, found again. It is somebody else if it
+        was ever seen beside a track that shows the subject, or if it goes on where somebody else was rather
+        than where the subject was.
         """
         chosen: list[int] = []
-        taken: set[int] = set()
+        others: list[int] = []
         for i in sorted(range(len(self.tracks)), key=lambda i: (-self.tracks[i].weight, i)):
-            if not self.tracks[i].frames & taken:
-                chosen.append(i)
-                taken |= self.tracks[i].frames
+            if self._beside(i, chosen) or self._goes_on(i, others) > max(_OVERLAP, self._goes_on(i, chosen)):
+                continue
+            chosen.append(i)
+            others = [k for k in range(len(self.tracks)) if k not in chosen and self._beside(k, chosen)]
         return chosen
+
+    def _beside(self, one: int, tracks: Sequence[int]) -> bool:
+        return any(self.tracks[one].frames & self.tracks[k].frames for k in tracks)
+
+    def _goes_on(self, one: int, tracks: Sequence[int]) -> float:
+        """Return how well a track begins where one of some tracks ended, or ends where it began."""
+        own = self.tracks[one]
+        ends = (
+            pair
+            for k in tracks
+            for pair in ((self.tracks[k].last, own.first), (own.last, self.tracks[k].first))
+        )
+        return max((overlap(*pair) for pair in ends), default=0.0)
 
 
 def overlap(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:

@@ -30,6 +30,7 @@ def publish_index(plan: Plan, workspace: Workspace) -> FeatureIndex:
         clips=sum(len(r.ids) for r in records),
         failed=len(failures),
         selected_on_test=plan.extractor.selected_on_test,
+        pictures_sha256="" if plan.source is None else plan.source.sha256,
     )
     index.write(workspace)
     return index
@@ -53,9 +54,9 @@ def write_ledgers(plan: Plan, subjects: Mapping[str, str]) -> dict[str, int]:
         The sums over all clips.
     """
     names = list(plan.extractor.counted)
-    counted = [_counts(record, names) for record in plan.records if record.ids]
-    if not names or not counted:
+    if not names:
         return {}
+    counted = [_counts(record, names) for record in plan.records]
     ledger = pd.concat(counted, ignore_index=True)
     ledger.insert(2, "subject", [subjects[clip_id] for clip_id in ledger["clip_id"]])
     sums = ledger.drop(columns=["clip_id", "view"]).groupby("subject").sum()
@@ -66,7 +67,7 @@ def write_ledgers(plan: Plan, subjects: Mapping[str, str]) -> dict[str, int]:
 
 
 def _counts(record: Record, names: Sequence[str]) -> pd.DataFrame:
-    own = {name: record.tally[name] for name in names}
+    own = {name: record.tally.get(name, []) for name in names}  # a record without clips counts nothing
     return pd.DataFrame({"clip_id": record.ids, "view": record.views, **own})
 
 

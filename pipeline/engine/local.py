@@ -136,8 +136,7 @@ def _inline(plan: Plan, jobs: Iterator[Job]) -> Iterator[tuple[Job, Iterator[Ite
     setup = Setup({plan.feature: plan.extractor}, 0)
     for job in jobs:
         take = replace(job.take, clip=replace(job.take.clip, stored=plan.stored(job.take.key)))
-        job = replace(job, take=take)
-        yield job, work(job, setup)
+        yield job, work(replace(job, take=take), setup)  # who hears of the job needs no pictures
 
 
 def memory_per_worker(workers: int) -> int:

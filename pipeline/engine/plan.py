@@ -195,7 +195,8 @@ def make_plan(
     if extractor.reads_feature is not None:
         index = read_index(workspace, extractor.reads_feature)
         identity["pictures"] = index.identity
-        source = FeatureStore(workspace.folder / index.folder, index.shards, index.identity_sha256)
+        source = index.open(workspace)
+        extractor.rows_per_second = workspace.extractor(extractor.reads_feature).rows_per_second
     fingerprint = identity_sha256(identity)
     folder = workspace.folder / "features" / name / fingerprint[:12]
     tasks = [
@@ -210,6 +211,7 @@ def make_plan(
             if (record := read_record(task.path)) is not None
             and record.planned_sha256 == task.planned_sha256
             and record.identity_sha256 == fingerprint
+            and record.counts(extractor.counted)
             and not (retry_failed and record.failures)
             and verified.holds(task.path, record)
         }

@@ -270,6 +270,8 @@ class DecoderPool:
 
 
 def _size(item: Item) -> int:
+    if isinstance(item, Whole):
+        return item.features.values.nbytes + sum(map(len, item.features.pictures or ()))
     return item.window.data.nbytes if isinstance(item, Cut) else 0
 
 

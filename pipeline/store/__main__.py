@@ -20,7 +20,7 @@ from pipeline.cli import (
 )
 from pipeline.experiment import load
 from pipeline.progress import Meter
-from pipeline.store import FeatureStore, maintenance
+from pipeline.store import maintenance
 from pipeline.store.contact_sheet import require_pictures, write_contact_sheets
 from pipeline.store.export import FORMATS, Source, export
 from pipeline.store.indexes import features_folder, known_index, read_indexes, require_known, uses
@@ -145,8 +145,7 @@ def collect_garbage(
 
 def _source(workspace: Workspace, name: str, fps: float) -> Source:
     index = known_index(workspace, name)
-    folder = workspace.folder / index.folder
-    store = FeatureStore(folder, index.shards, index.identity_sha256)
+    store = index.open(workspace)
     return Source(
         name, store, index.folder, index.identity, index.identity_sha256, index.untrained, index.failed, fps
     )

@@ -1,5 +1,6 @@
 """Contact sheets: what the face detector saw of every subject, on one page."""
 
+import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pipeline.store.errors import StoreError
 from pipeline.store.reading import FeatureStore
 
 _TILE, _TEXT, _GAP, _COLUMNS = 112, 14, 4, 10
+_MOST_STEM = 100  # letters of a file name
 _PAPER, _INK, _NOTHING = "#ffffff", "#222222", "#d9d9d9"
 
 
@@ -45,11 +47,12 @@ def write_contact_sheets(
     """
     clips: dict[str, list[ClipKey]] = {}
     for key in store:
-        clips.setdefault(subjects[key[0]], []).append(key)
+        if key[0] in subjects:  # others are no longer in the manifest
+            clips.setdefault(subjects[key[0]], []).append(key)
     for subject in sorted(clips):
         tiles, frames, found = _chosen(store, clips[subject], most)
         title = f"{subject}: {len(clips[subject])} clips, {frames} frames, {found} with a face"
-        path = out / f"{quote(subject, safe=' ')}.jpg"
+        path = out / f"{_stem(subject)}.jpg"
         publish(path, _sheet(title, tiles))
         yield path
 
@@ -64,6 +67,14 @@ def require_pictures(store: FeatureStore, name: str) -> None:
         raise StoreError(
             f"feature {name!r} holds no pictures; name one whose extractor is `faces` and which found a face"
         )
+
+
+def _stem(subject: str) -> str:
+    """Return a name for a file, which no two subjects share."""
+    plain = quote(subject, safe=" ")
+    if len(plain) <= _MOST_STEM:
+        return plain
+    return f"{plain[:_MOST_STEM]}-{hashlib.sha256(subject.encode()).hexdigest()[:12]}"
 
 
 def _chosen(store: FeatureStore, keys: Sequence[ClipKey], most: int) -> tuple[list[_Tile], int, int]:

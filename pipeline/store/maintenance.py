@@ -204,6 +204,8 @@ def _verify_data(path: Path, record: Record, use: Use) -> str:
     try:
         with open_recorded(path, record) as shard:
             block, names = shard.read(), shard.names()
+            for i in range(len(record.ids)):
+                shard.pictures(i)
         check_features(Features(block.values, block.intervals, block.valid), len(names))
         if len(block.values) != record.rows:
             raise StoreError(f"{path}: {len(block.values)} rows; its record says {record.rows}")

@@ -1,5 +1,6 @@
 """Reading a feature: one clip at random, or all of it for training."""
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -85,6 +86,12 @@ class FeatureStore:
         """
         shard, i = self._places[key]
         return replace(self[key], pictures=self._opened(shard).pictures(i))
+
+    @property
+    def sha256(self) -> str:
+        """Fingerprint of all shards and of what they must have been made by."""
+        sums = [self._fingerprint or "", *(record.sha256 for _, record in self._shards)]
+        return hashlib.sha256("\n".join(sums).encode()).hexdigest()
 
     def sha256_of(self, key: ClipKey) -> str:
         """Return the sha256 of the shard that holds a clip, or "" if none does."""

@@ -70,6 +70,12 @@ class Record:
         """The clips in it, in order."""
         return list(zip(self.ids, self.views, strict=True))
 
+    def counts(self, names: Sequence[str]) -> bool:
+        """Tell whether it says of every clip what is to be counted."""
+        return set(self.tally) == (set(names) if self.ids else set()) and all(
+            len(counts) == len(self.ids) for counts in self.tally.values()
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return the record as it is written."""
         return {_VERSION: ENCODING_VERSION, **asdict(self)}

@@ -10,7 +10,7 @@ from branched_clips import clips_for, small
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from classifiers import HeadError
+from classifiers import HeadError, branch_training
 from classifiers.branch_training import collate, posteriors, quality, seeded, shuffled, train
 from classifiers.branches import BranchedNetwork, ConvBranch, DenseBranch
 
@@ -191,3 +191,11 @@ def test_draws_inside_a_seed_leave_the_outside_as_it_was() -> None:
     torch.testing.assert_close(torch.get_rng_state(), before)
     with seeded(3):
         torch.testing.assert_close(torch.rand(4), first, rtol=0, atol=0)
+
+
+def test_batches_are_small_where_clips_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(branch_training, "_FRAMES_TOGETHER", 100)
+    lengths = np.array([1, 1, 2, 30, 40, 50, 90, 500])
+    batches = branch_training.parted(np.arange(8), lengths, 3)
+    assert [b.tolist() for b in batches] == [[0, 1, 2], [3, 4], [5], [6], [7]]
+    assert [b.tolist() for b in branch_training.parted(np.arange(0), lengths[:0], 3)] == []

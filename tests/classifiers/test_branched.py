@@ -227,6 +227,7 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda f: f["params"].update(scale="none"), "the scaler holds"),
         (lambda f: f["params"].update(scale="odd"), "odd"),
         (lambda f: f["classes"].append("more"), "size mismatch"),
+        (lambda f: f["classes"].__setitem__(1, f["classes"][0]), "expected two or more names"),
         (lambda f: f["widths"].__setitem__(0, f["widths"][0] + 1), "expected"),
         (lambda f: f["scalers"].append(None), "scalers; expected"),
         (lambda f: f["scalers"].pop(), "scalers; expected"),

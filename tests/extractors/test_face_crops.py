@@ -4,6 +4,7 @@ import face_makers
 import numpy as np
 import pytest
 
+from affectstack import AffectstackError
 from extractors.contract import Clip, check_features
 from extractors.face_crops import COLUMNS, FaceCrops
 
@@ -33,6 +34,12 @@ def test_rows_say_where_the_face_is_and_hold_it(tmp_path: Path) -> None:
         "several_faces": 1,
         "tracks": 1,
     }
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.69])
+def test_a_confidence_that_the_detector_does_not_know_is_refused(confidence: float) -> None:
+    with pytest.raises(AffectstackError, match=r"confidence 0\.\d+; expected 0\.7 to 1"):
+        FaceCrops(confidence=confidence)
 
 
 def test_what_is_counted_is_declared() -> None:

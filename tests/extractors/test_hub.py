@@ -15,6 +15,7 @@ from transformers import (
     ResNetConfig,
     ResNetModel,
     ViTConfig,
+    ViTForImageClassification,
     ViTModel,
 )
 
@@ -123,9 +124,76 @@ def test_a_preprocessor_that_says_too_little_is_refused(
         _ = HubImageModel(saved(tmp_path, "vit")).side
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [{"do_rescale": False}, {"rescale_factor": 0.5}, {"size": {"height": 5000, "width": 5000}}, {"size": 4}],
+)
+def test_pictures_that_a_model_would_not_get_are_refused(tmp_path: Path, changed: dict[str, Any]) -> None:
+    path = saved(tmp_path, "vit")
+    asked = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**asked, **changed}))
+    with pytest.raises(WeightsError, match="expected 16 to 1024 pixels that are divided by 255"):
+        _ = HubImageModel(path).side
+
+
+def test_a_model_that_normalises_nothing_gets_pixels_in_0_to_1(tmp_path: Path) -> None:
+    path = saved(tmp_path, "vit")
+    asked = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({**asked, "do_normalize": False}))
+    extractor = HubImageModel(path)
+    assert (extractor.mean, extractor.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def test_a_classifier_without_a_pooler_gives_the_average_of_its_last_layer(tmp_path: Path) -> None:
+    config = ViTConfig(image_size=32, patch_size=8, **SMALL)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        ViTForImageClassification(config).save_pretrained(tmp_path)
+    asked = {"image_processor_type": "ViTImageProcessor", **SEEN, "size": {"height": 32, "width": 32}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(asked))
+    extractor = HubImageModel(str(tmp_path))
+    assert (extractor.dim, extractor.identity()["pooled"]) == (16, False)
+    (row,) = extractor.embed([window()])
+    model = ViTForImageClassification.from_pretrained(tmp_path).eval()
+    pixels = torch.from_numpy(window().data).permute(2, 0, 1)[None].float() / 255
+    mean, std = (torch.tensor(SEEN[k])[:, None, None] for k in ("image_mean", "image_std"))
+    with torch.no_grad():
+        states = model((pixels - mean) / std, output_hidden_states=True).hidden_states[-1]
+        expected = model.vit.layernorm(states).mean(dim=1).numpy()
+    np.testing.assert_allclose(row, expected, atol=1e-5)
+    assert HubImageModel("random").identity()["pooled"] is True
+
+
+def test_code_that_comes_with_a_model_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, canary = saved(tmp_path, "vit"), tmp_path / "canary"
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "evil.Own", "AutoModel": "evil.OwnModel"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "evil.py").write_text(
+        f"open({str(canary)!r}, 'w').close()\nclass Own: pass\nclass OwnModel: pass\n"
+    )
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # as somebody would who is asked
+    with pytest.raises(WeightsError, match="cannot load"):
+        _ = HubImageModel(path).dim
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("broken", [{"num_attention_heads": 0}, {"hidden_size": "abc"}, {"patch_size": 1000}])
+def test_a_configuration_that_no_model_can_have_is_a_readable_error(
+    tmp_path: Path, broken: dict[str, Any]
+) -> None:
+    path = saved(tmp_path, "vit")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **broken}))
+    with pytest.raises(WeightsError, match=r"cannot load|no image model of transformers"):
+        _ = HubImageModel(path).dim
+
+
 def test_hub_ids_are_pinned() -> None:
     with pytest.raises(WeightsError, match="no pinned hub id"):
         HubImageModel("org/model").identity()
+    with pytest.raises(WeightsError, match="40 hex digits of a commit"):
+        HubImageModel("org/model@main").identity()
     with pytest.raises(WeightsError, match="cannot load org/model"):  # the hub is out of reach in tests
         HubImageModel("org/model@" + "a" * 40).prepare()
 

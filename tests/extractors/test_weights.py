@@ -20,7 +20,13 @@ from extractors.weights import Card, Weights, WeightsError, card, load_state_dic
 
 CARD = Card("net", "Net of 2020", "https://example.org/net", "weights/net.pt", "MIT", "Mind the gap.")
 HUB = Card(
-    "hub", "Hub net", "https://example.org/hub", "weights/hub", "MIT", hub="org/hub", revision="abc123"
+    "hub",
+    "Hub net",
+    "https://example.org/hub",
+    "weights/hub",
+    "MIT",
+    hub="org/hub",
+    revision="abc123" + "0" * 34,
 )
 NAMES = list(tomllib.loads(Path(weights.__file__).with_name("weights.toml").read_text()))
 
@@ -58,7 +64,7 @@ def test_a_missing_weight_says_what_why_where_to_get_and_where_to_put() -> None:
         "weights/net.pt beside the experiment and name it with `weights: weights/net.pt`. Mind the gap. To "
         "try the road without it, write `weights: random` (untrained)."
     )
-    assert "or let `weights: org/hub@abc123` fetch it" in str(HUB.missing("none given"))
+    assert f"or let `weights: org/hub@{HUB.revision}` fetch it" in str(HUB.missing("none given"))
 
 
 def test_weights_errors_are_readable_to_users() -> None:
@@ -79,12 +85,18 @@ def test_a_file_is_taken_by_its_absolute_path(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("spec", "revision"),
-    [("org/other@def", "def"), ("org/hub@v1.0", "v1.0"), ("org/hub", "abc123"), (None, "abc123")],
+    [("org/other@" + "d" * 40, "d" * 40), ("org/hub", HUB.revision), (None, HUB.revision)],
 )
 def test_hub_ids_are_pinned(spec: str | None, revision: str) -> None:
     found = resolve(spec, HUB)
     assert (found.path, found.revision) == (None, revision)
     assert found.identity() == {"weights": f"{found.hub}@{revision}"}
+
+
+@pytest.mark.parametrize("moving", ["main", "v1.0", "abc123", "D" * 40])
+def test_a_revision_that_may_move_is_refused(moving: str) -> None:
+    with pytest.raises(WeightsError, match="the 40 hex digits of a commit"):
+        resolve(f"org/hub@{moving}", HUB)
 
 
 def test_a_foreign_hub_id_without_a_revision_is_refused() -> None:

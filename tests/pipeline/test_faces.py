@@ -14,6 +14,8 @@ from PIL import Image
 sys.path.append(str(Path(__file__).parents[1] / "extractors"))
 import face_makers
 
+from manifests import Manifest
+from pipeline.engine.plan import Takes, make_plan
 from pipeline.experiment import load
 from pipeline.features import FeatureError, read_index
 from pipeline.options import ConfigError
@@ -107,14 +109,65 @@ def test_a_clip_that_is_mended_is_embedded_too(films: Lab) -> None:
     assert films.run("extract", "face") == 0
 
 
+def test_pictures_that_were_made_anew_are_embedded_anew(films: Lab) -> None:
+    films.run("extract", "face", "--max-failed", "1")
+    before = shards(films, "efficientface")
+    face_makers.film(films.folder / "bad.mkv", [MAIN])
+    everything = dict(films.document["features"])
+    del films.document["features"]["emb"]  # as when the second half was interrupted
+    films.save()
+    assert films.run("extract", "face", "--retry-failed") == 0
+    films.document["features"] = everything
+    films.save()
+    with pytest.raises(
+        FeatureError, match="feature 'emb' was made of other pictures than 'faces' holds now; run"
+    ):
+        read_index(load(films.folder / "experiment.yaml"), "emb")
+    assert films.run("extract", "face") == 0
+    assert "emb: 4 clips, 0 failed" in films.out
+    assert shards(films, "efficientface") != before
+    read_index(load(films.folder / "experiment.yaml"), "emb")
+
+
+def test_a_shard_of_embeddings_holds_as_much_as_its_faces_are_many(films: Lab) -> None:
+    films.run("extract", "face", "--max-failed", "1")
+    workspace = load(films.folder / "experiment.yaml")
+    manifest = workspace.manifest()
+    long = Manifest(manifest.frame.assign(duration=40 * 3600.0))
+    plan = make_plan(workspace, long, Takes(long, workspace.root), "emb")
+    assert plan.extractor.rows_per_second == 5
+    assert len(plan.tasks) == 4  # 40 hours of rows of 4 kB do not fit into one
+
+
+def test_a_ledger_that_is_damaged_is_made_anew(films: Lab) -> None:
+    films.run("extract", "face", "--max-failed", "1")
+    (record,) = (films.folder / "features" / "faces").glob("*/shard-00000.json")
+    content = json.loads(record.read_text())
+    for damaged in ({}, {**content["tally"], "frames": [1]}):
+        record.chmod(0o644)
+        record.write_text(json.dumps({**content, "tally": damaged}))
+        assert films.run("extract", "face", "--max-failed", "1") == 2
+        assert len(ledger(films)) == 3
+
+
+def test_the_ledger_of_clips_that_all_fail_is_empty(films: Lab) -> None:
+    films.run("extract", "face", "--max-failed", "1")
+    for name in FILMS:
+        (films.folder / f"{name}.mkv").write_bytes(b"no film any more")
+    table = pd.read_csv(films.folder / "manifest.csv").assign(end=1.0)  # so that all are looked at again
+    table.to_csv(films.folder / "manifest.csv", index=False)
+    assert films.run("extract", "face", "--max-failed", "100%") == 2
+    assert ledger(films) == ledger(films, "ledger-subjects.csv") == []
+
+
 def test_embeddings_of_other_pictures_are_refused(films: Lab) -> None:
     films.run("extract", "face", "--max-failed", "1")
     index = films.folder / "features" / "faces.json"
     changed = json.loads(index.read_text())
-    changed["identity"]["quality"] = 80
+    changed["shards"] = []
     index.write_text(json.dumps(changed))
     with pytest.raises(
-        FeatureError, match="feature 'emb' was made of other pictures than 'faces' holds; run"
+        FeatureError, match="feature 'emb' was made of other pictures than 'faces' holds now; run"
     ):
         read_index(load(films.folder / "experiment.yaml"), "emb")
 
@@ -185,6 +238,26 @@ def test_a_contact_sheet_of_some_frames_takes_them_from_all_clips(films: Lab) ->
     assert films.run("store.__main__", "contact-sheet", "faces", "--frames", "2", "--out", "few") == 0
     with Image.open(films.folder / "few" / "anna.jpg") as sheet:
         assert sheet.size == (4 * 116 + 4, 14 + 8 + 130)
+
+
+def test_clips_that_left_the_manifest_are_on_no_sheet(films: Lab) -> None:
+    films.run("extract", "face", "--max-failed", "1")
+    table = pd.read_csv(films.folder / "manifest.csv")
+    table[table["clip_id"] != "b1"].to_csv(films.folder / "manifest.csv", index=False)
+    assert films.run("store.__main__", "contact-sheet", "faces") == 0
+    assert "wrote 1 sheets to contact-sheets: anna.jpg" in films.out
+
+
+def test_subjects_of_any_name_get_a_sheet_of_their_own(films: Lab) -> None:
+    table = pd.read_csv(films.folder / "manifest.csv")
+    names = {"a1": "Я" * 43, "a2": "Я" * 44, "b1": "../x", "bad": "y"}
+    table.assign(subject=table["clip_id"].map(names)).to_csv(films.folder / "manifest.csv", index=False)
+    films.run("extract", "face", "--max-failed", "1")
+    assert films.run("store.__main__", "contact-sheet", "faces") == 0
+    sheets = [p.name for p in (films.folder / "contact-sheets").iterdir()]
+    assert len(sheets) == 3
+    assert "..%2Fx.jpg" in sheets
+    assert max(map(len, sheets)) < 120
 
 
 def test_a_contact_sheet_needs_pictures(films: Lab) -> None:

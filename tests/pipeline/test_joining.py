@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -35,6 +36,17 @@ def test_rows_of_other_times_are_not_joined() -> None:
     assert len(side_by_side([features(4, 2), features(4, 2, shift=0.4)]).values) == 4
     with pytest.raises(JoinError, match=r"begin up to 0\.60 s apart, at steps of 1\.00 s"):
         side_by_side([features(4, 2), features(4, 2, shift=0.6)])
+
+
+def test_a_row_of_the_whole_clip_is_not_joined_to_rows_of_frames() -> None:
+    whole = replace(features(1, 2), intervals=np.array([[0.0, 30.0]]))
+    for parts in ([whole, features(30, 2)], [features(30, 2), whole]):
+        with pytest.raises(JoinError, match=r"there is one row of 30\.00 s, and rows of 1\.00 s beside it"):
+            side_by_side(parts)
+    # Of two cameras one may have caught a window less, and of two networks one may look further.
+    assert len(side_by_side([features(1, 2), features(2, 2)]).values) == 1
+    longer = replace(features(1, 2), intervals=np.array([[0.0, 1.3]]))
+    assert len(side_by_side([longer, features(1, 2)]).values) == 1
 
 
 @pytest.fixture

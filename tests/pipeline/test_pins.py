@@ -71,6 +71,18 @@ def test_a_damaged_lock_is_a_readable_error(lab: Lab, entry: object) -> None:
         )
 
 
+def test_a_lock_that_was_cut_short_is_neither_ignored_nor_overwritten(lab: Lab) -> None:
+    space = load(lab.folder / "experiment.yaml")
+    pin(space, "one", {"weights": "x.pyth", "weights_sha256": A})
+    path = lab.folder / "weights.lock"
+    path.write_text(path.read_text()[:-4])
+    before = path.read_text()
+    for step in (pin, refuse_other_weights):
+        with pytest.raises(ConfigError, match=r"weights\.lock: not readable as JSON; mend it, or delete it"):
+            step(space, "one", {"weights": "x.pyth", "weights_sha256": B})
+    assert path.read_text() == before
+
+
 def test_extract_pins_what_it_used_and_holds_to_it(lab: Lab) -> None:
     config = narrow("x3d_xs")
     lively_weights(lab.folder / "own.safetensors", config, 32)

@@ -34,12 +34,21 @@ def test_faces_come_largest_first(found: Detector) -> None:
 
 def test_faces_below_the_confidence_are_left_out() -> None:
     picture = face_makers.draw((160, 120, 100))
-    assert Detector(0.5)([picture], 20)[0]
+    assert Detector(0.7)([picture], 20)[0]
     assert Detector(1.0)([picture], 20) == [[]]
 
 
 def test_a_picture_without_a_face_has_none(found: Detector) -> None:
     assert found([np.full((240, 320, 3), 120, np.uint8), face_makers.draw()], 20) == [[], []]
+
+
+def test_what_is_no_box_is_left_out(found: Detector) -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, np.nan, 10], [5, 5, 5, 5], [0, 0, 20, 20]], dtype=object)
+    points = np.zeros((4, 5, 2))
+    kept = found._faces(boxes, np.ones(4), points)
+    assert [face.area for face in kept] == [400, 100]
+    points[0] = np.inf
+    assert [face.area for face in found._faces(boxes, np.ones(4), points)] == [400]
 
 
 def test_a_batch_finds_what_single_pictures_find(found: Detector) -> None:

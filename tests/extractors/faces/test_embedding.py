@@ -1,4 +1,5 @@
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,14 +7,18 @@ import face_makers
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from affectstack import AffectstackError
 from extractors.contract import Clip, DecodeError, Features, MissingMediaError, Window
 from extractors.efficientface import EfficientFace
 from extractors.face_crops import FaceCrops
+from extractors.faces import finding
+from extractors.faces.crops import encode
 from extractors.faces.embedding import FaceEmbedding
 from extractors.faces.settings import FaceSettings
+from extractors.shared import Shared
 from extractors.weights import Weights
 
 MAIN = (160.0, 120.0, 100.0)
@@ -88,6 +93,26 @@ def test_it_reads_the_media_or_a_feature() -> None:
 def test_a_clip_that_the_feature_lacks_fails() -> None:
     with pytest.raises(MissingMediaError, match="feature 'faces' does not hold this clip"):
         Colours("random", crops="faces").extract(Clip("a"))
+
+
+def test_pictures_of_two_sizes_cost_the_clip() -> None:
+    files = tuple(encode(Image.new("RGB", (s, s)), 95) for s in (64, 80))
+    times = np.array([[0, 0.2], [0.2, 0.4]])
+    stored = Features(np.zeros((2, 17), np.float32), times, np.ones(2, np.bool_), pictures=files)
+    with pytest.raises(DecodeError, match="stored pictures of 64 and of 80 pixels in one clip"):
+        Colours("random", crops="faces").extract(Clip("a", stored=stored))
+
+
+def test_faces_are_found_once_for_all_who_look_for_them_alike(
+    clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    real = finding.find_faces
+    monkeypatch.setattr(finding, "find_faces", lambda *args: asked.append(1) or real(*args))
+    shared = replace(clip, shared=Shared())
+    for detect in (QUICK, QUICK, FaceSettings(size=64, margin=0.2)):
+        list(Colours("random", detect=detect).windows(shared))
+    assert len(asked) == 2
 
 
 def test_a_clip_without_any_face_keeps_its_rows() -> None:

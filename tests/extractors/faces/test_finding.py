@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import av
 import clip_makers
 import face_makers
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 from extractors.contract import Clip, DecodeError, MissingMediaError, TooShortError
 from extractors.faces.crops import decode
 from extractors.faces.detector import Detector
-from extractors.faces.finding import FaceRow, find_faces
+from extractors.faces.finding import FaceRow, _batches, find_faces
 from extractors.faces.settings import FaceSettings
 from extractors.shared import Shared
+from extractors.video import Shown
 
 MAIN, OTHER = (110.0, 120.0, 100.0), (260.0, 120.0, 60.0)
 SETTINGS = FaceSettings(fps=5, size=64)
@@ -102,6 +104,27 @@ def test_batches_do_not_change_what_is_found(
         assert one.face is not None
         assert other.face is not None
         np.testing.assert_allclose(one.face.box, other.face.box, atol=1.0)
+
+
+def test_the_size_of_the_picture_may_change(tmp_path: Path, detector: Detector) -> None:
+    small, large = (face_makers.draw((s / 2, s / 2, s / 3), size=(s, s)) for s in (160, 320))
+    shown = [
+        Shown(i / 5, av.VideoFrame.from_ndarray(p, format="rgb24")) for i, p in enumerate([small, large])
+    ]
+    assert [len(batch) for batch in _batches(iter([shown[0], shown[0], shown[1], shown[0]]))] == [2, 1, 1]
+
+
+def test_no_more_faces_are_cut_out_than_are_followed(
+    tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extractors.faces.finding._MOST_FACES", 1)
+    path = face_makers.film(tmp_path / "a.mkv", [MAIN, OTHER])
+    (row,) = found(path, detector)
+    assert (row.faces, row.track) == (2, 0)  # counted, but not followed
+    cut: list[int] = []
+    monkeypatch.setattr("extractors.faces.finding.encode", lambda *_: cut.append(1) or b"x")
+    found(path, detector)
+    assert cut == [1]
 
 
 def test_work_on_a_long_clip_gives_signs_of_life(

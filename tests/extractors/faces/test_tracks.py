@@ -57,6 +57,20 @@ def test_who_was_seen_beside_the_subject_is_somebody_else_for_good() -> None:
     assert tracker.subject() == [0]
 
 
+def test_who_comes_back_to_where_somebody_else_was_is_somebody_else() -> None:
+    both, alone = [face(0), face(300, 60)], [face(302, 60)]
+    tracker, _ = followed(*[both] * 10, *[[]] * 10, *[alone] * 5)
+    assert len(tracker.tracks) == 3
+    assert tracker.subject() == [0]
+    # And before they were seen together, too.
+    tracker, _ = followed(*[alone] * 3, *[[]] * 10, *[both] * 10)
+    assert tracker.subject() == [1]
+    # The subject itself may come back, to where it was or to where nobody was.
+    for place in (3.0, 150.0):
+        tracker, _ = followed(*[both] * 10, *[[]] * 10, *[[face(place)]] * 5)
+        assert tracker.subject() == [0, 2]
+
+
 def test_an_unsure_face_weighs_less() -> None:
     tracker, _ = followed([face(0, 100, 0.3), face(300, 90, 0.9)])
     assert tracker.subject() == [1]

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,22 @@ class Doer(Extractor):
 
     def extract(self, clip: Clip) -> Features:
         return row(self.does(clip) or 0.0)
+
+
+class Pictured(Doer):
+    """Gives a picture of two bytes with its row."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda clip: 1.0)
+
+    reads_media = False
+
+    def extract(self, clip: Clip) -> Features:
+        return replace(super().extract(clip), pictures=(b"ab",))
+
+
+def bytes_stored(clip: Clip) -> float:
+    return -1.0 if clip.stored is None else float(sum(map(len, clip.stored.pictures or ())))
 
 
 def slow_first(clip: Clip) -> float:

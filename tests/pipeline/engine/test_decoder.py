@@ -1,6 +1,8 @@
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -232,3 +234,17 @@ def test_a_worker_whose_engine_has_ended_ends_without_a_word(sent: tuple[Setup, 
     theirs.close()
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, b"")
+
+
+class OtherPictures(Fake):
+    """The same numbers every time, and another picture."""
+
+    def extract(self, clip: Clip) -> Features:
+        made = super().extract(clip)
+        return replace(made, pictures=tuple(os.urandom(4) for _ in made.values))
+
+
+def test_pictures_that_differ_are_noise_too() -> None:
+    (sent,) = done(job(0, probe=("x",)), x=OtherPictures())
+    assert isinstance(sent, Failed)
+    assert "must be deterministic" in sent.message

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from engine_lab import Quiet, children, fingerprint, plan_of, takes
-from stand_ins import Doer, Stand, len_of_id, slow_first
+from stand_ins import Doer, Pictured, Stand, bytes_stored, len_of_id, slow_first
 
 from affectstack import AffectstackError
 from extractors import Clip, Features
@@ -85,6 +85,31 @@ def test_an_extractor_that_reads_no_media_runs_here(tmp_path: Path, monkeypatch:
     quiet = make([plan])
     assert list(stored(plan)) == ["c0", "c2"]
     assert [[f.type for f in failed] for _, _, failed in quiet.clips] == [[], ["KeyError"], []]
+
+
+class Reader(Doer):
+    """Gives the number of bytes of what another feature holds of a clip; reads no media."""
+
+    reads_media = False
+
+
+def test_what_another_feature_holds_is_handed_over_and_goes_no_further(tmp_path: Path) -> None:
+    first = plan_of(Pictured(), tmp_path, range(3), feature="pictures")
+    make([first])
+    second = plan_of(Reader(bytes_stored), tmp_path, range(4), feature="bytes")
+    second.source = FeatureStore(first.folder, [t.path.name for t in first.tasks], fingerprint(first))
+    told: list[Job] = []
+
+    class Listener(Quiet):
+        def clip(self, job: Job, seconds: float | None, failures: Sequence[Any]) -> None:
+            told.append(job)
+            super().clip(job, seconds, failures)
+
+    with LocalEngine([second], Settings(1, Limits(60, 0)), Listener()) as engine:
+        for made in engine.make({"bytes": [0]}):
+            second.finished[made.shard] = made.record
+    assert {k: f.values.item() for k, f in stored(second).items()} == {"c0": 2, "c1": 2, "c2": 2, "c3": -1}
+    assert [job.take.clip.stored for job in told] == [None] * 4  # a driver far away needs no pictures
 
 
 def test_the_first_clip_of_every_feature_is_probed(tmp_path: Path) -> None:

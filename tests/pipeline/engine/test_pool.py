@@ -3,6 +3,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stand_ins import (
     Stand,
     leave,
     len_of_id,
+    row,
     slow_and_silent,
     slow_but_alive,
     slow_first,
@@ -126,6 +128,12 @@ def test_clips_whose_turn_it_is_not_cannot_keep_out_the_one_whose_turn_it_is(
         jobs = [Job(0, job(0).take, ("x", "y")), *(job(i, "y") for i in range(1, 5))]
         done = everything(pool, jobs)
     assert [len(items) for _, items in done] == [7, 6, 6, 6, 6]
+
+
+def test_pictures_count_as_what_waits() -> None:
+    with_pictures = replace(row(1.0, 2.0), pictures=(b"12345",))
+    assert pool_module._size(Whole("x", with_pictures)) == 8 + 5
+    assert pool_module._size(Whole("x", row(1.0))) == 4
 
 
 def test_signs_of_life_keep_a_clip_that_takes_long() -> None:

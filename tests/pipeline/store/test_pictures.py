@@ -1,5 +1,7 @@
 """Pictures of rows: what is written comes back, and what was made up is refused."""
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from shelf import clips, features, overwrite, put, stored_checksum, tamper
+from shelf import IDENTITY, clips, features, overwrite, put, stored_checksum, tamper
 
-from pipeline.store import FeatureStore, StoreCorruptError, StoreUnsafeError, decode, shard_name
+from pipeline.store import (
+    FeatureStore,
+    StoreCorruptError,
+    StoreUnsafeError,
+    decode,
+    identity_sha256,
+    record_path,
+    shard_name,
+)
+from pipeline.store.maintenance import Use, verify
 from pipeline.store.opening import open_shard
 
 FILES = [(b"one", b""), None, (b"two and more",)]
@@ -120,3 +131,25 @@ def test_a_clips_shard_can_be_told_from_others(shard: Path) -> None:
     assert store.sha256_of(("one", "")) == store.sha256_of(("three", "")) != store.sha256_of(("four", ""))
     assert store.sha256_of(("five", "")) == ""
     store.close()
+
+
+def test_verify_looks_at_pictures_too(shard: Path) -> None:
+    def change(file: h5py.File) -> None:
+        file["picture_offsets"][...] = [0, 3, 2, 3, 3, 3, 3, 3, 15]
+        sums = file["checksums"][:]
+        sums[8] = stored_checksum(file["picture_offsets"].id)
+        file["checksums"][...] = sums
+
+    assert verify(use_of(shard)) == []
+    tamper(shard, change)
+    record = json.loads(record_path(shard).read_text())
+    record_path(shard).chmod(0o644)
+    data = shard.read_bytes()
+    changed = {**record, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    record_path(shard).write_text(json.dumps(changed))
+    (problem,) = verify(use_of(shard))
+    assert "picture_offsets do not rise within the pictures" in problem
+
+
+def use_of(shard: Path) -> Use:
+    return Use("x", shard.parent, [shard.name], identity_sha256(IDENTITY), False, "extract")
