@@ -284,7 +284,7 @@ def test_the_place_that_the_card_names_says_where_to_get_the_weights(
         Wav2Vec2("weights/wav2vec2-large-xlsr-53-english").prepare()
 
 
-@pytest.mark.parametrize("spec", [None, "me/mine@0123abc"])
+@pytest.mark.parametrize("spec", [None, "me/mine@" + "0123456789abcdef" * 2 + "0123abcd"])
 def test_weights_on_the_hub_say_how_to_get_them_when_offline(
     spec: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
