@@ -195,7 +195,8 @@ def load_state_dict(path: Path) -> "dict[str, Tensor]":
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise WeightsError(
-            f"{path}: refused, not a plain checkpoint of tensors ({_reason(error)}). Nothing in it was run"
+            f"{path}: refused, not a plain checkpoint of tensors ({_reason(error)}). Nothing in it was run. "
+            "If you trust where it comes from, save its state dict alone there"
         ) from error
     for key in ("model_state", "state_dict"):
         if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
