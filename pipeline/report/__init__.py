@@ -1,21 +1,18 @@
 """The report: one HTML file that needs nothing besides itself."""
 
-import io
 from datetime import UTC, datetime
-from typing import Any
 
-import matplotlib
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from affectstack import __version__
 from pipeline.evaluation import Run
+from pipeline.report import page
+from pipeline.report.page import BAR, CHANCE, FUSED, INK
 from pipeline.scoring import chance
 
-_INK, _BAR, _FUSED, _CHANCE = "#1d2733", "#8fa7bf", "#1f5f8b", "#b3402a"
 _LEVELS = {
     "in-sample": "red",
     "cross-fitted": "amber",
@@ -23,13 +20,6 @@ _LEVELS = {
     "untrained": "amber",
     "selected on test": "red",
     "claimed": "amber",
-}
-# Text stays text, so that figures can be read aloud and searched; ids do not depend on the time.
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "affectstack",
-    "font.size": 9,
-    "font.family": "sans-serif",
 }
 
 
@@ -40,15 +30,8 @@ def render(result: Run, experiment: str) -> str:
         result: What was fused and scored.
         experiment: The name of the experiment file.
     """
-    environment = Environment(
-        loader=PackageLoader("pipeline"),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f}"
-    return environment.get_template("report.html").render(
+    return page.render(
+        "report.html",
         run=result,
         experiment=experiment,
         version=__version__,
@@ -69,62 +52,62 @@ def bar_chart(result: Run) -> Markup:
     """Return sources against the fusion, with every fold as a dot, as SVG."""
     names = [*result.sources, result.fused_name]
     scores = [*result.sources.values(), result.fusion]
-    with matplotlib.rc_context(_STYLE):
+    with page.style():
         figure = Figure(figsize=(5.0, 0.7 + 0.4 * len(names)), layout="constrained")
         axes = figure.subplots()
         rows = np.arange(len(names))[::-1]
-        colours = [_BAR] * len(result.sources) + [_FUSED]
+        colours = [BAR] * len(result.sources) + [FUSED]
         axes.barh(rows, [100 * s.accuracy_mean for s in scores], height=0.62, color=colours)
         for row, s in zip(rows, scores, strict=True):
             folds = 100 * np.array(s.accuracy_folds)
-            axes.plot(folds, np.full(len(folds), row), ".", color=_INK, markersize=4, alpha=0.7)
+            axes.plot(folds, np.full(len(folds), row), ".", color=INK, markersize=4, alpha=0.7)
             axes.annotate(
                 f"{100 * s.accuracy_mean:.1f}", (1.0, row), xycoords=("axes fraction", "data"),
-                xytext=(4, 0), textcoords="offset points", va="center", color=_INK,
+                xytext=(4, 0), textcoords="offset points", va="center", color=INK,
             )  # fmt: skip
         level = 100 * chance(result.fusion.confusion)
-        axes.axvline(level, color=_CHANCE, linewidth=1, linestyle="--")
-        axes.annotate("chance", (level, 1.0), xycoords=("data", "axes fraction"), color=_CHANCE,
+        axes.axvline(level, color=CHANCE, linewidth=1, linestyle="--")
+        axes.annotate("chance", (level, 1.0), xycoords=("data", "axes fraction"), color=CHANCE,
                       xytext=(0, 2), textcoords="offset points", ha="center", va="bottom")  # fmt: skip
         axes.set_yticks(rows, names)
         axes.set_xlim(0, 100)
         axes.set_xlabel("accuracy, % (bar: mean of folds, dots: folds)")
         axes.spines[["top", "right"]].set_visible(False)
-        return _svg(figure)
+        return page.svg(figure, "Accuracy of each source and of the fusion")
 
 
 def subject_chart(result: Run) -> Markup:
     """Return the accuracy of every subject, fusion and best source, as SVG."""
     best = max(result.sources, key=lambda name: result.sources[name].accuracy_mean)
     subjects = sorted(result.fusion.subjects, key=lambda s: result.fusion.subjects[s])
-    with matplotlib.rc_context(_STYLE):
+    with page.style():
         figure = Figure(figsize=(8.6, 2.4), layout="constrained")
         axes = figure.subplots()
         places = np.arange(len(subjects))
-        axes.bar(places, [100 * result.fusion.subjects[s] for s in subjects], color=_FUSED, width=0.7)
+        axes.bar(places, [100 * result.fusion.subjects[s] for s in subjects], color=FUSED, width=0.7)
         own = [100 * result.sources[best].subjects.get(s, np.nan) for s in subjects]
-        axes.plot(places, own, "o", color=_INK, markersize=4, label=best)
-        axes.axhline(100 * chance(result.fusion.confusion), color=_CHANCE, linewidth=1, linestyle="--")
+        axes.plot(places, own, "o", color=INK, markersize=4, label=best)
+        axes.axhline(100 * chance(result.fusion.confusion), color=CHANCE, linewidth=1, linestyle="--")
         axes.set_ylim(0, 100)
         axes.set_ylabel("accuracy, %")
         axes.set_xlabel("test subject, worst first (bar: fused, dot: best source)")
         few = len(subjects) <= 40
         axes.set_xticks(places if few else [], subjects if few else [])
         axes.spines[["top", "right"]].set_visible(False)
-        return _svg(figure)
+        return page.svg(figure, "Accuracy of every test subject")
 
 
 def confusion_chart(confusion: NDArray[np.int64], classes: list[str]) -> Markup:
     """Return the confusion matrix as SVG: counts, shaded by the share of the true class."""
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     size = 1.4 + 0.52 * len(classes)
-    with matplotlib.rc_context(_STYLE):
+    with page.style():
         figure = Figure(figsize=(size + 0.6, size), layout="constrained")
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for i, j in np.ndindex(*confusion.shape):
             if confusion[i, j]:
-                colour = "white" if shares[i, j] > 0.55 else _INK
+                colour = "white" if shares[i, j] > 0.55 else INK
                 axes.text(j, i, str(confusion[i, j]), ha="center", va="center", color=colour)
         ticks = np.arange(len(classes))
         axes.set_xticks(ticks, classes, rotation=45, ha="right", rotation_mode="anchor")
@@ -133,7 +116,7 @@ def confusion_chart(confusion: NDArray[np.int64], classes: list[str]) -> Markup:
         axes.set_ylabel("true")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-        return _svg(figure)
+        return page.svg(figure, "Confusion matrix of the fusion")
 
 
 def _grade(result: Run) -> tuple[str, str, str]:
@@ -154,12 +137,3 @@ def _grade(result: Run) -> tuple[str, str, str]:
         ),
         "in-sample": ("red", "in-sample", "the fusion learned from the models' own training rows"),
     }[result.spec.stacking]
-
-
-def _svg(figure: Figure) -> Markup:
-    text = io.StringIO()
-    metadata: dict[str, Any] = {"Date": None, "Creator": None}
-    figure.savefig(text, format="svg", transparent=True, metadata=metadata)
-    svg = text.getvalue()
-    # Matplotlib escapes the labels that it draws; everything before the svg element is for files.
-    return Markup(svg[svg.index("<svg") :])  # noqa: S704
