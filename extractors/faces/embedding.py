@@ -71,10 +71,12 @@ class FaceEmbedding(WindowExtractor):
         self.trained_on = frozenset(trained_on)
         self._detector: Detector | None = None
         self._model: nn.Module | None = None
+        self._run: Any = None
+        self._compiled = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave networks behind when sent to another process."""
-        return {**self.__dict__, "_detector": None, "_model": None}
+        return {**self.__dict__, "_detector": None, "_model": None, "_run": None, "_compiled": False}
 
     @property
     @abstractmethod
@@ -152,8 +154,21 @@ class FaceEmbedding(WindowExtractor):
             model = self.build(self._resolved()).eval().requires_grad_(False)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        self._model = model.to(device, dtype).to(memory_format=torch.channels_last)
+        self._model = self._run = model.to(device, dtype).to(memory_format=torch.channels_last)
         self.look_ahead = _ON_GPU if device == "cuda" else _ON_CPU
+
+    def speed_up(self, windows: int) -> str:
+        """Compile the network if it runs on the CPU and so many faces pay for it; say what was done."""
+        from extractors.compiling import compiled, pays
+
+        self.prepare()
+        on_cpu = self.look_ahead == _ON_CPU
+        if self._compiled or not on_cpu or not pays(windows * self._card.compiling_saves):
+            return ""
+        self._compiled = True
+        face = np.zeros((self.side, self.side, 3), np.uint8)
+        self._run, note = compiled(self._model, lambda network: self._seen_by(network, [face]), windows)
+        return note
 
     def batches(self, windows: Sequence[Window]) -> Iterator[list[int]]:
         """Yield as many as the device takes at once."""
@@ -166,7 +181,7 @@ class FaceEmbedding(WindowExtractor):
         rows = np.zeros((len(windows), self.width), np.float32)
         real = [i for i, window in enumerate(windows) if window.valid]
         if real:
-            rows[real] = self._run([windows[i].data for i in real])
+            rows[real] = self._seen_by(self._run, [windows[i].data for i in real])
         return [row[None] for row in rows]
 
     def gflop_per_window(self) -> float:
@@ -181,15 +196,19 @@ class FaceEmbedding(WindowExtractor):
         """Count frames, and those with the subject's face."""
         return {"frames": len(features.valid), "with_face": int(features.valid.sum())}
 
-    def _run(self, faces: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def _seen_by(self, network: Any, faces: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Return what a network, compiled or not, makes of faces."""
         import torch
 
         assert self._model is not None  # noqa: S101  # made by prepare
         own = next(self._model.parameters())
+        # A compiled network is compiled for batches of one size; what is lacking is made up with zeros.
+        lacking = max(0, self.look_ahead - len(faces)) if network is not self._model else 0
         scale = 1 / (255 * torch.tensor(self.std, device=own.device))
         shift = -torch.tensor(self.mean, device=own.device) / torch.tensor(self.std, device=own.device)
-        with torch.inference_mode():
-            pixels = torch.from_numpy(np.stack(faces)).to(own.device)
+        with torch.no_grad():  # what compiling with frozen weights wants
+            stacked = np.stack([*faces, *[np.zeros_like(faces[0])] * lacking])
+            pixels = torch.from_numpy(stacked).to(own.device)
             channels = pixels.flip(-1) if self._card.colour == "bgr" else pixels
             seen = channels.float().permute(
                 0, 3, 1, 2
@@ -198,8 +217,8 @@ class FaceEmbedding(WindowExtractor):
                 size = (self.side, self.side)
                 seen = torch.nn.functional.interpolate(seen, size, mode="bilinear", antialias=True)
             seen = seen.mul(scale[:, None, None]).add_(shift[:, None, None]).to(own.dtype)
-            found: NDArray[np.float32] = self._model(seen).float().cpu().numpy()
-        return found
+            found: NDArray[np.float32] = network(seen).float().cpu().numpy()
+        return found[: len(faces)]
 
     def _pictures(self, clip: Clip) -> Iterator[tuple[float, float, bytes]]:
         """Yield when each frame begins and ends, and the face in it as a JPEG file, or nothing."""

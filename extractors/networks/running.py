@@ -6,15 +6,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from extractors.compiling import compiled, pays
 from extractors.contract import FloatArray, Precision
-from extractors.hardware import cpp_compiler, keep_freed_memory
+from extractors.hardware import keep_freed_memory
 from extractors.networks.body import Body
 from extractors.networks.config import NetworkConfig
 from extractors.weights import Card
 
-# Measured on two cores with AVX-512 and bfloat16 units: compiling takes 40 s when nothing is cached.
-_COMPILE_SECONDS, _SAVED_AT = 40.0, 224
-_WORTH = 2.0  # compile only if it saves twice what it costs
+_SAVED_AT = 224  # pixels of a side, of which the card says what compiling saves
 
 
 class Runner:
@@ -48,25 +47,21 @@ class Runner:
         """Compile the network if it runs on the CPU and so many windows pay for it; say what was done."""
         each = self.card.compiling_saves_bf16 if self.dtype == torch.bfloat16 else self.card.compiling_saves
         saved = windows * each * (self.crop / _SAVED_AT) ** 2
-        if self._tried or self.device.type != "cpu" or saved < _WORTH * _COMPILE_SECONDS:
+        if self._tried or self.device.type != "cpu" or not pays(saved):
             return ""
         self._tried = True
-        if cpp_compiler() is None:
-            return "not compiled: no C++ compiler here (g++ or clang++); runs as it is, up to a tenth slower"
-        plain, self.run = self.run, torch.compile(self.run, options={"freezing": True})
-        try:
-            self(np.zeros((self.batch, self.frames, self.crop, self.crop, 3), np.uint8))
-        except Exception as error:  # a compiler that does not work, no headers of Python, a full disk
-            self.run = plain
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]
-            return f"not compiled: the C++ compiler failed ({reason}); runs as it is, up to a tenth slower"
-        return f"compiled the network, which pays for itself over {windows} windows"
+        pixels = np.zeros((self.batch, self.frames, self.crop, self.crop, 3), np.uint8)
+        self.run, note = compiled(self.run, lambda network: self._features(network, pixels), windows)
+        return note
 
     def __call__(self, pixels: NDArray[np.uint8]) -> FloatArray:
         """Return `[N, D]` features of `[N, T, H, W, 3]` windows."""
+        return self._features(self.run, pixels)
+
+    def _features(self, network: Any, pixels: NDArray[np.uint8]) -> FloatArray:
         with torch.no_grad():  # what `freezing` wants; nothing here needs gradients
             pathways = self.body.pathways(self._normalised(pixels))
-            return self.body.pool(self.run(pathways)).cpu().numpy()
+            return self.body.pool(network(pathways)).cpu().numpy()
 
     def _normalised(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
         """Return `[N, 3, T, H, W]`, channels last in memory, which is how the pixels lie already."""

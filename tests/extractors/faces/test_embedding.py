@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from affectstack import AffectstackError
+from extractors import compiling
 from extractors.contract import Clip, DecodeError, Features, MissingMediaError, Window
 from extractors.efficientface import EfficientFace
 from extractors.face_crops import FaceCrops
@@ -18,6 +19,7 @@ from extractors.faces import finding
 from extractors.faces.crops import encode
 from extractors.faces.embedding import FaceEmbedding
 from extractors.faces.settings import FaceSettings
+from extractors.hardware import cpp_compiler
 from extractors.shared import Shared
 from extractors.weights import Weights
 
@@ -169,3 +171,61 @@ def test_neither_network_travels_to_a_worker(clip: Clip) -> None:
 def test_windows_are_as_many_as_frames() -> None:
     extractor = Colours("random", detect=FaceSettings(fps=10))
     assert [extractor.windows_in(s) for s in (None, 0.05, 2.0)] == [1, 1, 20]
+
+
+# Compiling
+
+ON_CPU = pytest.mark.skipif(torch.cuda.is_available(), reason="a network on a GPU is not compiled")
+WORTH = 40_000  # faces: 80 s against 2 ms for each
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the batches that a network sees that was compiled by nobody."""
+    sizes: list[int] = []
+
+    def stand_in(network: Any, **options: Any) -> Any:
+        def run(seen: torch.Tensor) -> Any:
+            sizes.append(len(seen))
+            return network(seen)
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", stand_in)
+    monkeypatch.setattr(compiling, "cpp_compiler", lambda: "g++")
+    return sizes
+
+
+@ON_CPU
+def test_a_network_is_compiled_once_and_where_it_pays(batches: list[int]) -> None:
+    network = Colours("random")
+    assert network.speed_up(WORTH - 1) == ""
+    assert not batches
+    assert network.speed_up(WORTH) == f"compiled the network, which pays for itself over {WORTH} windows"
+    assert network.speed_up(WORTH) == ""
+    assert batches == [8]
+
+
+@ON_CPU
+def test_a_compiled_network_sees_batches_of_one_size(batches: list[int]) -> None:
+    network, windows = Colours("random"), [window(i, 0, 0) for i in range(11)]
+    plain = network.embed(windows[:8]) + network.embed(windows[8:])
+    network.speed_up(WORTH)
+    made = network.embed(windows[:8]) + network.embed(windows[8:])
+    assert batches == [8, 8, 8]
+    np.testing.assert_array_equal(made, plain)
+
+
+@ON_CPU
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(cpp_compiler() is None, reason="no C++ compiler here")
+def test_compiled_efficientface_is_the_same_function() -> None:
+    rng = np.random.default_rng(0)
+    faces = [Window(rng.integers(0, 256, (224, 224, 3), np.uint8), 0.0, 0.2) for _ in range(3)]
+    network = EfficientFace("random")
+    plain = np.concatenate(network.embed(faces))
+    assert network.speed_up(WORTH).startswith("compiled the network")
+    made = np.concatenate(network.embed(faces))
+    assert not np.array_equal(made, plain)  # other sums, in another order
+    np.testing.assert_allclose(made, plain, rtol=0, atol=9e-6 * np.abs(plain).max())

@@ -8,6 +8,7 @@ import pytest
 import torch
 from network_makers import difference, least_cosine, lively_weights, narrow, pictures
 
+from extractors import compiling
 from extractors.contract import Precision
 from extractors.hardware import cpp_compiler, has_bf16
 from extractors.networks import running as module
@@ -128,7 +129,7 @@ class Compiled:
 def compiled(monkeypatch: pytest.MonkeyPatch) -> Compiled:
     stub = Compiled()
     monkeypatch.setattr(torch, "compile", stub)
-    monkeypatch.setattr(module, "cpp_compiler", lambda: "g++")
+    monkeypatch.setattr(compiling, "cpp_compiler", lambda: "g++")
     return stub
 
 
@@ -155,7 +156,7 @@ def test_it_is_compiled_only_where_that_saves_twice_what_it_costs(
     """40 s against 0.06 or 0.02 s for each window of 224 pixels, and a quarter of that for half the side."""
     made = network(crop=32, precision=precision)
     made.crop = crop
-    monkeypatch.setattr(Runner, "__call__", lambda self, pixels: None)
+    monkeypatch.setattr(Runner, "_features", lambda self, network, pixels: None)
     note = made.compile_for(windows)
     assert bool(compiled.options) is worth
     assert note == (f"compiled the network, which pays for itself over {windows} windows" if worth else "")
@@ -174,11 +175,11 @@ def test_it_is_compiled_once(compiled: Compiled) -> None:
 def test_without_a_compiler_it_says_so_and_runs_as_it_is(
     compiled: Compiled, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "cpp_compiler", lambda: None)
+    monkeypatch.setattr(compiling, "cpp_compiler", lambda: None)
     made, clips = network(), pictures(1)
     expected = made(clips)
     note = made.compile_for(10**6)
-    assert note == "not compiled: no C++ compiler here (g++ or clang++); runs as it is, up to a tenth slower"
+    assert note == "not compiled: no C++ compiler here (g++ or clang++); runs as it is, slower"
     assert made.compile_for(10**6) == ""  # once is enough
     np.testing.assert_array_equal(made(clips), expected)
     assert not compiled.options
