@@ -299,10 +299,10 @@ def _flags(
             f"claimed: that the models of {names(on)} had not seen their test subjects is what was said when "
             "they were imported; no file shows it"
         )
-    if on := [t for t in tables if t.about.missing_clips]:
-        most = max(len(t.about.missing_clips) for t in on)
-        where = "" if all(t.about.imported for t in on) else "; see failures.csv"
-        flags.append(f"missing: {names(on)} lack up to {most} clips{where}")
+    for table in tables:
+        if clips := table.about.missing_clips:
+            why = "; ".join(table.about.missing_by_reason())
+            flags.append(f"missing: {table.about.source} lacks {len(clips)} clips: {why}")
     if lacking := sum(int(np.isnan(f.sources[:, :, 0]).any(axis=1).sum()) for f in folds):
         flags.append(
             f"marginalised: {lacking} clips that some source lacks were fused from the sources that they have"

@@ -106,9 +106,22 @@ def read_index(workspace: Workspace, name: str) -> FeatureIndex:
     return index
 
 
+@dataclass(frozen=True)
+class LoadedFeature:
+    """A whole feature.
+
+    Attributes:
+        clips: Features by clip id, for the clips that were extracted, in all of the views asked for.
+        lacking: Why other clips are not there, by clip id.
+    """
+
+    clips: dict[str, Features]
+    lacking: dict[str, str]
+
+
 def load_features(
     workspace: Workspace, index: FeatureIndex, clip_ids: Sequence[str], views: Sequence[str] | None = None
-) -> dict[str, Features]:
+) -> LoadedFeature:
     """Load a whole feature, each shard in one go.
 
     Args:
@@ -116,9 +129,6 @@ def load_features(
         index: The feature.
         clip_ids: The manifest's clips; others in the store are left out.
         views: The cameras to join side by side, in this order; None: every clip has one view.
-
-    Returns:
-        Features by clip id, for the clips that were extracted, in all of the views.
 
     Raises:
         StoreError: If a shard is absent or damaged.
@@ -130,18 +140,23 @@ def load_features(
         for (clip_id, view), features in block.items():
             if clip_id in wanted and (views is None or view in views):
                 seen.setdefault(clip_id, {})[view] = features
+    nowhere = f"not in feature {index.name!r}, see {index.folder}/failures.csv"
+    lacking = {clip_id: nowhere for clip_id in clip_ids if clip_id not in seen}
     if views is None:
-        return {clip_id: _only(index.name, clip_id, own) for clip_id, own in seen.items()}
+        return LoadedFeature({c: _only(index.name, c, own) for c, own in seen.items()}, lacking)
     if strangers := [v for v in views if not any(v in own for own in seen.values())]:
         raise FeatureError(f"feature {index.name!r}: no clip has view {strangers[0]!r}; see the manifest")
     found = {}
     for clip_id, own in seen.items():
-        if len(own) == len(views):
-            try:
-                found[clip_id] = side_by_side([own[view] for view in views])
-            except JoinError as error:
-                raise FeatureError(f"feature {index.name!r}: clip {clip_id}: {error}") from error
-    return found
+        if absent := [view for view in views if view not in own]:
+            named = f"view{'s' * (len(absent) > 1)} {', '.join(map(repr, absent))}"
+            lacking[clip_id] = f"feature {index.name!r} has no {named} of it"
+            continue
+        try:
+            found[clip_id] = side_by_side([own[view] for view in views])
+        except JoinError as error:
+            raise FeatureError(f"feature {index.name!r}: clip {clip_id}: {error}") from error
+    return LoadedFeature(found, lacking)
 
 
 def _only(feature: str, clip_id: str, views: dict[str, Features]) -> Features:

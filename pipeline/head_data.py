@@ -30,7 +30,7 @@ class HeadData:
         inputs: N arrays, `[D]` for static heads, `[T_i, D]` for sequence heads; or N tuples of such arrays.
         labels: `[N]` class names; they know the order of the classes.
         subjects: `[N]`.
-        missing: Clips of the manifest without usable features.
+        missing: Clips of the manifest without usable features, and why.
         indexes: The features.
     """
 
@@ -38,7 +38,7 @@ class HeadData:
     inputs: list[Input]
     labels: pd.Categorical
     subjects: NDArray[Any]
-    missing: list[str]
+    missing: dict[str, str]
     indexes: list[FeatureIndex]
 
     @property
@@ -75,26 +75,28 @@ def load_data(workspace: Workspace, manifest: Manifest, head: str, fold: int | N
         indexes.append(index)
         found.append(load_features(workspace, index, list(labels.index), spec.views))
     clips, inputs = [], []
+    missing = {clip_id: why for feature in reversed(found) for clip_id, why in feature.lacking.items()}
     for clip_id in labels.index:
-        if not all(clip_id in feature for feature in found):
+        if clip_id in missing:
             continue
         try:
-            made = _input(model, [feature[clip_id] for feature in found])
+            made = _input(model, [feature.clips[clip_id] for feature in found])
         except JoinError as error:
             names = " and ".join(map(repr, spec.feature_names))
             raise FeatureError(f"head {head!r}: features {names}: clip {clip_id}: {error}") from error
-        if made is not None:
-            clips.append(clip_id)
-            inputs.append(made)
+        if made is None:
+            missing[clip_id] = f"no valid row of feature {' and '.join(map(repr, spec.feature_names))}"
+            continue
+        clips.append(clip_id)
+        inputs.append(made)
     if not clips:
         names = " and ".join(map(repr, spec.feature_names))
         raise AffectstackError(f"head {head!r}: no clip has a valid row of feature {names}; see failures.csv")
     owners = subjects.loc[clips].to_numpy()
     if spec.speaker_norm:
         inputs = _normalised(inputs, owners.tolist())
-    missing = sorted(set(labels.index) - set(clips))
     named = pd.Categorical(labels.loc[clips], categories=workspace.classes(manifest))
-    return HeadData(clips, inputs, named, owners, missing, indexes)
+    return HeadData(clips, inputs, named, owners, dict(sorted(missing.items())), indexes)
 
 
 def inputs_of(head: Head, data: HeadData, rows: NDArray[np.bool_]) -> Any:

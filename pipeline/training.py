@@ -174,6 +174,7 @@ def assemble(
 ) -> PosteriorTable:
     """Join the finished folds of a head into its posterior table."""
     rows, models = [], []
+    missing = {clip: why for d in data for clip, why in d.missing.items()}
     for job in jobs:
         rows.append(pd.read_parquet(_rows_path(job)))
         note = read_json(job.folder / "fold.json") or {}
@@ -193,8 +194,9 @@ def assemble(
         models=models,
         transductive=workspace.experiment.heads[head].speaker_norm,
         untrained=any(index.untrained for d in data for index in d.indexes),
-        missing_clips=sorted({clip for d in data for clip in d.missing}),
+        missing_clips=sorted(missing),
         selected_on_test=any(index.selected_on_test for d in data for index in d.indexes),
+        why_missing=missing,
     )
     return PosteriorTable(pd.concat(rows, ignore_index=True), about)
 

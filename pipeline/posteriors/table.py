@@ -65,6 +65,7 @@ class About:
         imported: The format that the posteriors were imported from; "" for our own heads.
         selected_on_test: True if the models were chosen, or stopped, by their own test clips.
         claimed: True if a user said whom the models had seen, and no file does.
+        why_missing: Why clips have no usable features, by clip id, where that is known.
     """
 
     source: str
@@ -82,6 +83,17 @@ class About:
     imported: str = ""
     selected_on_test: bool = False
     claimed: bool = False
+    why_missing: dict[str, str] = field(default_factory=dict)
+
+    def missing_by_reason(self) -> list[str]:
+        """Return a line for each reason why clips are missing: what it is, and which clips."""
+        clips: dict[str, list[str]] = {}
+        for clip_id in self.missing_clips:
+            clips.setdefault(self.why_missing.get(clip_id, "not there"), []).append(clip_id)
+        return [
+            f"{why} ({', '.join(own[:3])}{f' and {len(own) - 3} more' * (len(own) > 3)})"
+            for why, own in clips.items()
+        ]
 
 
 @dataclass(frozen=True)

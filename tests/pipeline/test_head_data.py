@@ -1,5 +1,6 @@
 """What heads read: one feature, several side by side, or one for each input."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -92,7 +93,9 @@ def test_a_clip_that_one_feature_lacks_is_missing(lab: Lab, change: Change) -> N
     change("heads", {"both": {"features": ["one", "two"], "head": "logistic"}})
     assert lab.run("extract") == 2
     found = data_of(lab, "both")
-    assert found.missing == ["s0-angry-0"]
+    ((clip_id, why),) = found.missing.items()
+    assert clip_id == "s0-angry-0"
+    assert re.fullmatch(r"not in feature 'two', see features/fake/\w+/failures.csv", why)
     assert len(found.clip_ids) == 71
 
 

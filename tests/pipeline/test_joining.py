@@ -66,7 +66,11 @@ def test_a_head_reads_its_views_side_by_side(cameras: Lab, change: Callable[...,
     change("heads", {"h": {"features": "x", "head": "logistic", "views": ["left", "front"]}})
     assert cameras.run("extract") == 0, cameras.err
     assert cameras.run("train_heads") == 0, cameras.err
-    assert "1 clips without features" in cameras.out  # the take that lacks a camera
+    assert "1 clips without features" in cameras.out
+    why = "feature 'x' has no view 'left' of it (s5-sad-3)"
+    assert f"    {why}" in cameras.out
+    assert cameras.run("fuse") == 0, cameras.err
+    assert f"missing: h lacks 1 clips: {why}" in cameras.out
 
 
 def test_a_head_that_does_not_say_which_view_is_refused(cameras: Lab, change: Callable[..., None]) -> None:

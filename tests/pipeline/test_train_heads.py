@@ -148,6 +148,9 @@ def test_clips_without_features_are_counted_not_hidden(lab: Lab, change: Callabl
     assert "(2 clips without features)" in lab.out
     about = posteriors.read(lab.folder / "posteriors/one-log.parquet").about
     assert about.missing_clips == ["s0-angry-0", "s0-angry-1"]
+    (line,) = about.missing_by_reason()
+    assert line.endswith("failures.csv (s0-angry-0, s0-angry-1)")
+    assert f"    {line}" in lab.out
 
 
 def test_clips_whose_rows_are_all_invalid_count_as_missing(lab: Lab, change: Callable[..., None]) -> None:
@@ -155,7 +158,9 @@ def test_clips_whose_rows_are_all_invalid_count_as_missing(lab: Lab, change: Cal
     values["ok"] = (values["clip_id"] != "s0-angry-0").astype(int)
     values.to_csv(lab.folder / "one.csv", index=False)
     change("features.one.valid", "ok")
-    assert trained(lab).about.missing_clips == ["s0-angry-0"]
+    about = trained(lab).about
+    assert about.missing_clips == ["s0-angry-0"]
+    assert about.missing_by_reason() == ["no valid row of feature 'one' (s0-angry-0)"]
 
 
 def test_speaker_norm_is_marked_transductive_and_undoes_a_speakers_offset(
