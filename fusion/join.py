@@ -43,11 +43,13 @@ class Joined:
         clip_ids: `[N]`, sorted.
         posteriors: `[N, S, K]`; NaN where a source lacks a clip, which only "marginalise" lets happen.
         dropped: Clips that were left out because not every source has them.
+        names: `[S]`, the sources.
     """
 
     clip_ids: list[str]
     posteriors: NDArray[np.float64]
     dropped: list[str]
+    names: list[str]
 
 
 def join(sources: Sequence[Source], classes: Sequence[str], missing: Missing = "error") -> Joined:
@@ -79,7 +81,7 @@ def join(sources: Sequence[Source], classes: Sequence[str], missing: Missing = "
         raise FusionError(f"fusion: no clip is in all of {', '.join(sets)}")
     clips, dropped = sorted(kept), sorted(every - kept)
     stacked = np.stack([_aligned(s, clips, classes) for s in sources], axis=1)
-    return Joined(clips, stacked, dropped)
+    return Joined(clips, stacked, dropped, names)
 
 
 def _check(source: Source, classes: Sequence[str]) -> None:

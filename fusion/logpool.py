@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 from fusion.contract import Fuser, log_posteriors
 from fusion.join import FusionError
@@ -33,18 +33,20 @@ class LogPool(Fuser):
 
     def fit(self, P: NDArray[np.float64], y: NDArray[np.int64], groups: Sequence[str] | None = None) -> Self:
         """Maximise the likelihood of the training rows."""
-        logs = log_posteriors(P)
-        rows, sources, classes = logs.shape
+        rows, sources, classes = P.shape
+        logs = np.ascontiguousarray(log_posteriors(P).transpose(1, 0, 2)).reshape(sources, rows * classes)
         truth = np.eye(classes)[y]
         centre = np.concatenate([np.ones(sources), np.zeros(classes)])
 
         def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            weights, biases = parameters[:sources], parameters[sources:]
-            log_p = log_softmax(np.einsum("s,nsk->nk", weights, logs) + biases, axis=1)
-            excess = np.exp(log_p) - truth
-            gradient = np.concatenate([np.einsum("nk,nsk->s", excess, logs), excess.sum(axis=0)])
+            logits = (parameters[:sources] @ logs).reshape(rows, classes) + parameters[sources:]
+            logits -= logits.max(axis=1, keepdims=True)
+            shares = np.exp(logits)
+            sums = shares.sum(axis=1, keepdims=True)
+            excess = shares / sums - truth
+            gradient = np.concatenate([logs @ excess.ravel(), excess.sum(axis=0)])
             away = parameters - centre
-            value = -(log_p * truth).sum() + self.prior * (away**2).sum()
+            value = np.log(sums).sum() - logits[truth > 0].sum() + self.prior * (away**2).sum()
             return value / rows, (gradient + 2 * self.prior * away) / rows
 
         bounds = [(0.0, None)] * sources + [(None, None)] * classes

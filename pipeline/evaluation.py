@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,11 @@ from fusion import Fuser
 from pipeline import posteriors, stacking
 from pipeline.cli import stage
 from pipeline.options import ConfigError
-from pipeline.posteriors import PosteriorError, PosteriorTable
+from pipeline.posteriors import About, PosteriorError, PosteriorTable, Split
 from pipeline.protocol import Protocol
 from pipeline.scoring import Scores, score
 from pipeline.sections import FusionSpec, Stacking
-from pipeline.stacking import FusedFold
+from pipeline.stacking import FoldRows, FusedFold
 from pipeline.statistics import McNemar, mcnemar, subject_interval
 from pipeline.workspace import Workspace
 
@@ -66,6 +66,12 @@ class Run:
         folds_name: What the split is called.
         note: The experiment's own words.
         trained: False if the fusion is a rule that learns nothing.
+        abouts: What the sources know about themselves.
+        splits: Accuracy of each source on its models' own training clips, on inner folds and on test clips;
+            NaN where there are no such rows.
+        rows: What the fusion learned from and was tested on.
+        fuser: Unfitted.
+        protocol: Labels, subjects and folds.
     """
 
     classes: list[str]
@@ -83,6 +89,11 @@ class Run:
     folds_name: str
     note: str
     trained: bool
+    abouts: list[About]
+    splits: dict[str, dict[Split, float]]
+    rows: list[FoldRows]
+    fuser: Fuser
+    protocol: Protocol
 
     @property
     def fused_name(self) -> str:
@@ -146,8 +157,9 @@ def fuse_and_score(
         protocol: Labels, subjects and folds.
         note: A sentence for the reader.
     """
-    folds = stacking.fuse(tables, fuser, spec.stacking, protocol, spec.missing)
-    fused = _score(folds, protocol)
+    rows = stacking.gather(tables, fuser, spec.stacking, protocol, spec.missing)
+    folds = stacking.fuse_rows(rows, fuser, protocol)
+    fused = score_folds(folds, protocol)
     sources = {
         table.about.source: score([_having(f, i) for f in folds], protocol) for i, table in enumerate(tables)
     }
@@ -161,7 +173,7 @@ def fuse_and_score(
         pairs=[_pair(a, b, protocol) for a, b in combinations([("fused", fused), *sources.items()], 2)],
         oracle=float(right.any(axis=1).mean()),
         all_right=float(right.all(axis=1).mean()),
-        control=_control(tables, fuser, spec, protocol),
+        control=_control(rows, fuser, protocol),
         spec=spec,
         flags=_flags(spec, tables, folds, fuser.trainable) + flags,
         folds=folds,
@@ -169,6 +181,11 @@ def fuse_and_score(
         folds_name=tables[0].about.folds,
         note=note,
         trained=fuser.trainable,
+        abouts=[table.about for table in tables],
+        splits={table.about.source: _splits(table, protocol) for table in tables},
+        rows=rows,
+        fuser=fuser,
+        protocol=protocol,
     )
 
 
@@ -182,7 +199,7 @@ def _beside(
         for grade in stacking.available(tables):
             if grade != spec.stacking:
                 try:
-                    found[grade] = _score(
+                    found[grade] = score_folds(
                         stacking.fuse(tables, fuser, grade, protocol, spec.missing), protocol
                     )
                 except AffectstackError as error:
@@ -190,8 +207,26 @@ def _beside(
     return found, remarks
 
 
-def _score(folds: Sequence[FusedFold], protocol: Protocol) -> Scores:
-    return score([(f.clip_ids, f.fused) for f in folds], protocol)
+def score_folds(folds: Sequence[FusedFold], protocol: Protocol) -> Scores:
+    """Score fused folds, on the clips that have any source."""
+    parts = []
+    for fold in folds:
+        there = np.flatnonzero(~np.isnan(fold.fused[:, 0]))
+        parts.append(([fold.clip_ids[i] for i in there], fold.fused[there]))
+    return score(parts, protocol)
+
+
+def _splits(table: PosteriorTable, protocol: Protocol) -> dict[Split, float]:
+    """Return a source's accuracy on its own training clips, on inner folds and on test clips."""
+    found: dict[Split, float] = {}
+    for split in get_args(Split):
+        right: list[bool] = []
+        for k in range(len(table.about.test_subjects)):
+            clips, P = table.part(split, k)
+            names = np.array(table.about.classes)[P.argmax(axis=1)] if clips else np.array([])
+            right += (names == protocol.labels.reindex(clips).to_numpy(dtype=object)).tolist()
+        found[split] = float(np.mean(right)) if right else float("nan")
+    return found
 
 
 def _having(fold: FusedFold, source: int) -> tuple[list[str], NDArray[np.float64]]:
@@ -208,12 +243,7 @@ def _pair(first: tuple[str, Scores], second: tuple[str, Scores], protocol: Proto
     return Pair(first[0], second[0], float(gain.mean()), interval, mcnemar(a, b))
 
 
-def _control(
-    tables: Sequence[PosteriorTable],
-    fuser: Fuser,
-    spec: FusionSpec,
-    protocol: Protocol,
-) -> float | None:
+def _control(rows: Sequence[FoldRows], fuser: Fuser, protocol: Protocol) -> float | None:
     """Return the accuracy where the clips of each subject exchanged their labels."""
     rng = np.random.default_rng(0)
     owners = protocol.subjects.loc[protocol.labels.index].to_numpy()
@@ -225,8 +255,7 @@ def _control(
         for subject in sorted(set(owners)):
             drawn[owners == subject] = rng.permutation(protocol.labels[owners == subject].to_numpy())
         permuted = replace(protocol, labels=drawn)
-        folds = stacking.fuse(tables, fuser, spec.stacking, permuted, spec.missing)
-        accuracies.append(_score(folds, permuted).accuracy_mean)
+        accuracies.append(score_folds(stacking.fuse_rows(rows, fuser, permuted), permuted).accuracy_mean)
     return float(np.mean(accuracies))
 
 

@@ -7,7 +7,7 @@ rows, which is what many papers do, and too optimistic about every source).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
@@ -22,20 +22,46 @@ from pipeline.training import LeakError
 
 
 @dataclass(frozen=True)
+class FoldRows:
+    """What the fusion of one outer fold learns from and is tested on.
+
+    Attributes:
+        train: The rows that it learns from; None for rules, which learn nothing.
+        test: The test rows, as the fuser wants them.
+        posteriors: `[N, S, K]`, the test rows as posteriors, which is what most fusers want.
+    """
+
+    train: Joined | None
+    test: Joined
+    posteriors: NDArray[np.float64]
+
+    def of(self, sources: Sequence[int]) -> "FoldRows":
+        """Return the same rows as if only some of the sources were there."""
+        others = [s for s in range(self.posteriors.shape[1]) if s not in sources]
+        return FoldRows(
+            None if self.train is None else _without(self.train, others),
+            _without(self.test, others),
+            self.posteriors,
+        )
+
+
+@dataclass(frozen=True)
 class FusedFold:
     """The test posteriors of one outer fold.
 
     Attributes:
         clip_ids: `[N]`.
-        fused: `[N, K]`.
+        fused: `[N, K]`; NaN for a clip that has none of the sources.
         sources: `[N, S, K]`, what was fused; NaN where a source lacks a clip.
         dropped: Clips that some source lacked.
+        fitted: The fuser of all sources, if a clip has them all.
     """
 
     clip_ids: list[str]
     fused: NDArray[np.float64]
     sources: NDArray[np.float64]
     dropped: list[str]
+    fitted: Fuser | None = None
 
 
 def fuse(
@@ -46,8 +72,6 @@ def fuse(
     missing: Missing = "error",
 ) -> list[FusedFold]:
     """Fuse the sources of every outer fold.
-
-    Where a clip lacks sources, a fuser of those that it has is fitted on the training rows that have them.
 
     Args:
         tables: The sources.
@@ -60,6 +84,20 @@ def fuse(
         FusionError: If sources differ in classes, clips or folds.
         LeakError: If a row that should be unseen was made by a model that had seen its subject.
     """
+    return fuse_rows(gather(tables, fuser, stacking, protocol, missing), fuser, protocol)
+
+
+def gather(
+    tables: Sequence[PosteriorTable],
+    fuser: Fuser,
+    stacking: Stacking,
+    protocol: Protocol,
+    missing: Missing = "error",
+) -> list[FoldRows]:
+    """Return what each outer fold learns from and is tested on, once the leak rule has looked at it.
+
+    Arguments and errors are those of `fuse`.
+    """
     _same_folds(tables)
     fuser.check(len(tables))
     folds = range(len(tables[0].about.test_subjects))
@@ -68,28 +106,47 @@ def fuse(
             _refuse_seen(table, "test", k, protocol)
     test = [_join(tables, "test", k, protocol, missing, fuser.raw) for k in folds]
     plain = [_join(tables, "test", k, protocol, missing, False) for k in folds] if fuser.raw else test
+    train: list[Joined | None] = [None for _ in folds]
+    if fuser.trainable:
+        train = [_training_rows(tables, stacking, k, test, protocol, missing, fuser.raw) for k in folds]
+    return [FoldRows(train[k], test[k], plain[k].posteriors) for k in folds]
+
+
+def fuse_rows(rows: Sequence[FoldRows], fuser: Fuser, protocol: Protocol) -> list[FusedFold]:
+    """Fuse what `gather` returned.
+
+    Where a clip lacks sources, a fuser of those that it has is fitted on the training rows that have them.
+
+    Raises:
+        FusionError: If no training row has the sources that some clip has.
+    """
     number = {c: i for i, c in enumerate(protocol.classes)}
     out = []
-    for k in folds:
-        rows = (
-            _training_rows(tables, stacking, k, test, protocol, missing, fuser.raw)
-            if fuser.trainable
-            else None
-        )
-        fused = np.empty((len(test[k].clip_ids), len(protocol.classes)))
-        for there, at in _patterns(test[k].posteriors):
+    for k, fold in enumerate(rows):
+        fused = np.full((len(fold.test.clip_ids), len(protocol.classes)), np.nan)
+        whole = None
+        for there, at in _patterns(fold.test.posteriors):
+            if not there:
+                continue
             fitted = fuser.of(there)
-            if rows is not None:
-                usable = np.flatnonzero(~np.isnan(rows.posteriors[:, there, 0]).any(axis=1))
-                clips = [rows.clip_ids[i] for i in usable]
+            if fold.train is not None:
+                usable = np.flatnonzero(~np.isnan(fold.train.posteriors[:, there, 0]).any(axis=1))
+                clips = [fold.train.clip_ids[i] for i in usable]
                 if not clips:
-                    names = ", ".join(tables[s].about.source for s in there)
+                    names = ", ".join(fold.test.names[s] for s in there)
                     raise FusionError(f"fusion: no training row of fold {k} has all of {names}")
                 y = np.array([number[label] for label in protocol.labels.loc[clips]])
-                fitted.fit(rows.posteriors[usable][:, there], y, protocol.subjects.loc[clips].tolist())
-            fused[at] = fitted.predict_proba(test[k].posteriors[at][:, there])
-        out.append(FusedFold(plain[k].clip_ids, fused, plain[k].posteriors, plain[k].dropped))
+                fitted.fit(fold.train.posteriors[usable][:, there], y, protocol.subjects.loc[clips].tolist())
+            fused[at] = fitted.predict_proba(fold.test.posteriors[at][:, there])
+            whole = fitted if len(there) == fold.test.posteriors.shape[1] else whole
+        out.append(FusedFold(fold.test.clip_ids, fused, fold.posteriors, fold.test.dropped, whole))
     return out
+
+
+def _without(rows: Joined, sources: Sequence[int]) -> Joined:
+    posteriors = rows.posteriors.copy()
+    posteriors[:, sources] = np.nan
+    return replace(rows, posteriors=posteriors)
 
 
 def available(tables: Sequence[PosteriorTable]) -> list[Stacking]:
@@ -128,6 +185,7 @@ def _training_rows(
             [c for t in others for c in t.clip_ids],
             np.concatenate([t.posteriors for t in others]),
             [],
+            others[0].names,
         )
     split: Split = "oof" if stacking == "nested" else "train"
     for table in tables:
