@@ -12,6 +12,7 @@ from typing import Annotated, cast
 import typer
 
 from affectstack import AffectstackError
+from pipeline.history import Stopwatch
 
 ExperimentOption = Annotated[
     Path, typer.Option("--experiment", help="The experiment file.", show_default=True)
@@ -37,6 +38,7 @@ def run(app: typer.Typer) -> None:
     """Run a command and exit: 0 done, 1 usage or configuration, 2 and 3 failures, 130 and 143 by signals."""
     quieten()
     ended = _listen()
+    watch = Stopwatch.start()
     try:
         code = typer.main.get_command(app).main(standalone_mode=False)
     except typer.Exit as request:
@@ -52,7 +54,9 @@ def run(app: typer.Typer) -> None:
     if code == EXIT_INTERRUPTED:  # typer turns some interrupts into this code by itself
         code = EXIT_TERMINATED if ended.is_set() else code
         complain("interrupted; run the same command again to go on where it stopped")
-    sys.exit(code if isinstance(code, int) else EXIT_OK)
+    code = code if isinstance(code, int) else EXIT_OK
+    watch.stop(code)
+    sys.exit(code)
 
 
 def _listen() -> threading.Event:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from affectstack import did_you_mean
+from pipeline import history
 from pipeline.options import ConfigError, problem
 from pipeline.sections import Experiment, FeatureSpec, FusionSpec, HeadSpec
 from pipeline.workspace import Workspace
@@ -43,6 +44,7 @@ def load(file: Path, overrides: Sequence[str] = ()) -> Workspace:
             f"{file}: expected keys like manifest, features, heads; found {type(document).__name__}"
         )
     workspace = Workspace(parse(override(document, overrides), file.name), file.resolve().parent, file)
+    history.opened(workspace.folder)
     return workspace.with_fold_features()
 
 
