@@ -45,6 +45,10 @@ class Fuser(BaseEstimator):
             FusionError: If they do not.
         """
 
+    def source_weights(self) -> NDArray[np.float64] | None:  # most have none
+        """Return `[S]`, how much each source counts, where the fuser, fitted, has one number for each."""
+        return None
+
     def of(self, sources: Sequence[int]) -> Self:
         """Return an unfitted copy for some of the sources, by position: for clips that lack the others."""
         copy: Any = clone(self)

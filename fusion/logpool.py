@@ -64,3 +64,7 @@ class LogPool(Fuser):
         logits = np.einsum("s,nsk->nk", self.weights_, log_posteriors(P)) + self.biases_
         pooled: NDArray[np.float64] = softmax(logits, axis=1)
         return pooled
+
+    def source_weights(self) -> NDArray[np.float64]:
+        """Return the exponents of the sources."""
+        return self.weights_

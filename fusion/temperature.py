@@ -41,6 +41,10 @@ class Tempered(Fuser):
         """Fuse the calibrated posteriors."""
         return self.fuser_.predict_proba(self._tempered(P))
 
+    def source_weights(self) -> NDArray[np.float64] | None:
+        """Return what the fuser says of the calibrated sources."""
+        return self.fuser_.source_weights()
+
     def check(self, sources: int) -> None:
         """Let the fuser say what it thinks of them."""
         self.fuser.check(sources)

@@ -12,7 +12,7 @@ from typing import Annotated, cast
 import typer
 
 from affectstack import AffectstackError
-from pipeline.history import Stopwatch
+from pipeline import history
 
 ExperimentOption = Annotated[
     Path, typer.Option("--experiment", help="The experiment file.", show_default=True)
@@ -38,7 +38,7 @@ def run(app: typer.Typer) -> None:
     """Run a command and exit: 0 done, 1 usage or configuration, 2 and 3 failures, 130 and 143 by signals."""
     quieten()
     ended = _listen()
-    watch = Stopwatch.start()
+    watch = history.begin()
     try:
         code = typer.main.get_command(app).main(standalone_mode=False)
     except typer.Exit as request:

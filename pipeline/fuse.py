@@ -1,7 +1,9 @@
 """`python -m pipeline.fuse [--report]`: combine the heads, score everything, write a run."""
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -23,43 +25,81 @@ from pipeline.cli import (
 from pipeline.evaluation import Run, evaluate
 from pipeline.experiment import load
 from pipeline.files import publish, publish_json
+from pipeline.history import Stopwatch
 from pipeline.options import ConfigError
 from pipeline.posteriors import NO_INNER, rows_of, to_parquet
+from pipeline.progress import Meter
+from pipeline.report.tables import Form
 from pipeline.scoring import Scores
+from pipeline.subsets import measure, subsets_of
 from pipeline.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
 
 
+class ReportFormat(StrEnum):
+    """What a report is written as."""
+
+    HTML = "html"
+    MD = "md"
+    TEX = "tex"
+
+
 @app.command()
 def fuse(
     experiment: ExperimentOption = DEFAULT_EXPERIMENT,
-    with_report: Annotated[bool, typer.Option("--report", help="Write report.html as well.")] = False,
+    with_report: Annotated[bool, typer.Option("--report", help="Write a report as well.")] = False,
+    form: Annotated[
+        list[ReportFormat] | None,
+        typer.Option("--format", help="--report: html, or its tables as md or tex; repeatable."),
+    ] = None,
     missing: Annotated[
         Missing | None, typer.Option(help="What happens to clips that some source lacks.")
     ] = None,
     overrides: SetOption = None,
 ) -> int:
     """Fuse the heads' posteriors, score sources and fusion, and write reports/<run>."""
+    watch = Stopwatch.start()
+    if form and not with_report:
+        raise ConfigError("--format says what a report is written as; give --report with it")
     chosen = [f"fusion.missing={missing}"] if missing else []
     workspace = load(experiment, [*(overrides or ()), *chosen])
     result = evaluate(workspace)
     folder = _new_run(workspace)
-    labels = workspace.labelled().labels(workspace.experiment.label, result.classes)
-    publish(folder / "fused.parquet", _fused_table(result, labels))
+    publish(folder / "fused.parquet", _fused_table(result))
     publish_json(folder / "metrics.json", result.metrics())
     written = [folder / "metrics.json", folder / "fused.parquet"]
-    if with_report:
-        publish(folder / "report.html", report.render(result, workspace.file.name).encode())
-        written.insert(0, folder / "report.html")
-    _point_latest(folder)
     _say_result(result)
+    if with_report:
+        written = [*_write_reports(workspace, result, folder, form or [ReportFormat.HTML], watch), *written]
+    _point_latest(folder)
     say(f"wrote {', '.join(relative_to_cwd(p) for p in written)}")
     if with_report:
-        say(f"next: open {relative_to_cwd(folder.parent / 'latest' / 'report.html')} in a browser")
+        place = relative_to_cwd(folder.parent / "latest" / written[0].name)
+        say(f"next: open {place} in {'a browser' if written[0].suffix == '.html' else 'an editor'}")
     else:
         say(f"next: {stage('fuse --report', experiment)}")
     return EXIT_OK
+
+
+def _write_reports(
+    workspace: Workspace, result: Run, folder: Path, forms: Sequence[ReportFormat], watch: Stopwatch
+) -> list[Path]:
+    subsets = []
+    chosen = subsets_of(list(result.sources))
+    with Meter("  fusing subsets of the sources", len(chosen), "subsets") as meter:
+        for subset in measure(result, chosen):
+            subsets.append(subset)
+            meter.add(1)
+    paths = []
+    for form in dict.fromkeys(forms):
+        paths.append(folder / f"report.{form.value}")
+        if form is ReportFormat.HTML:
+            text = report.render(workspace, result, subsets, folder, watch.entry(None))
+        else:
+            text = report.render_tables(workspace, result, subsets, Form(form.value))
+        publish(paths[-1], text.encode())
+    return paths
 
 
 def _new_run(workspace: Workspace) -> Path:
@@ -83,12 +123,14 @@ def _point_latest(folder: Path) -> None:
     temporary.replace(folder.parent / "latest")
 
 
-def _fused_table(result: Run, labels: pd.Series) -> bytes:
+def _fused_table(result: Run) -> bytes:
+    """Return the fused posteriors, with the truth and the subject of every clip."""
     parts = [
         rows_of(f.clip_ids, f.fused, result.classes, k, NO_INNER, "test") for k, f in enumerate(result.folds)
     ]
     rows = pd.concat(parts, ignore_index=True)
-    rows.insert(1, "label", labels.loc[rows["clip_id"]].to_numpy())
+    rows.insert(1, "label", result.protocol.labels.loc[rows["clip_id"]].to_numpy())
+    rows.insert(2, "subject", result.protocol.subjects.loc[rows["clip_id"]].to_numpy())
     return to_parquet(rows, {"classes": result.classes, "method": result.spec.method, "flags": result.flags})
 
 

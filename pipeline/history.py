@@ -19,6 +19,12 @@ _FILE = "history.jsonl"
 _folders: dict[Path, None] = {}  # of the experiments that this command has read
 
 
+def begin() -> "Stopwatch":
+    """Begin a command, which has read no experiment yet."""
+    _folders.clear()
+    return Stopwatch.start()
+
+
 def opened(folder: Path) -> None:
     """Note that the running command works on the experiment in a folder."""
     _folders[folder] = None
@@ -35,7 +41,6 @@ class Stopwatch:
     @classmethod
     def start(cls) -> Self:
         """Begin now."""
-        _folders.clear()
         return cls(datetime.now(UTC), time.monotonic(), _cpu_seconds())
 
     def entry(self, code: int | None) -> dict[str, Any]:
@@ -67,7 +72,7 @@ class Stopwatch:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """Return what was done to the experiment in a folder, oldest first, leaving out lines that are no entry."""
+    """Return what was done to the experiment in a folder, oldest first; lines that are no entry are not."""
     try:
         lines = (folder / _FILE).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -37,7 +37,7 @@ class Subset:
     gained: int
 
 
-def chosen(names: Sequence[str]) -> list[tuple[int, ...]]:
+def subsets_of(names: Sequence[str]) -> list[tuple[int, ...]]:
     """Return the subsets to look at, the largest first, as positions.
 
     All of them, but for more than 8 sources only those that have, or lack, at most two.

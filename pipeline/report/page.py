@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 # Colours that figures are drawn in, and the page's own in their place: light or dark, as the reader has it.
 INK, SOFT, BAR, FUSED, CHANCE = "#1d2733", "#5b6876", "#8fa7bf", "#1f5f8b", "#b3402a"
-SERIES = ("#2f6fb0", "#c2701c", "#3f8f5b", "#8a5fb5", "#b0405f", "#5f7f2f", "#2f8f9f", "#8f6f2f")
+SERIES = ("#c2701c", "#3f8f5b", "#8a5fb5", "#b0405f", "#5f7f2f", "#2f8f9f", "#8f6f2f", "#4f5f9f")
 _VARIABLES = {INK: "--ink", SOFT: "--soft", BAR: "--bar", FUSED: "--fused", CHANCE: "--chance"}
 # Text stays text, so that figures can be read aloud and searched; ids do not depend on the time.
 _STYLE: Any = {

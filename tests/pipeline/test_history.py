@@ -43,7 +43,7 @@ def test_a_command_is_named_as_it_is_typed(
     program: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", [program, "a b", "--set", "x=1"])
-    watch = history.Stopwatch.start()
+    watch = history.begin()
     history.opened(tmp_path)
     watch.stop(0)
     (entry,) = history.read(tmp_path)
@@ -62,6 +62,6 @@ def test_a_folder_that_cannot_be_written_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["pipeline.fuse"])
-    watch = history.Stopwatch.start()
+    watch = history.begin()
     history.opened(tmp_path / "gone")
     watch.stop(0)

@@ -1,0 +1,222 @@
+"""What a report says, as tables."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.evaluation import Run
+from pipeline.report.leaks import lights, remarks
+from pipeline.report.tables import Table
+from pipeline.scoring import Scores, chance
+from pipeline.subsets import Subset
+
+
+def percent(share: float) -> str:
+    """Return a share as text; what is not there is a dash."""
+    return "–" if np.isnan(share) else f"{100 * share:.1f}"
+
+
+def systems(run: Run) -> dict[str, Scores]:
+    """Return the sources and the fusion, by name."""
+    return {**run.sources, run.fused_name: run.fusion}
+
+
+def protocol(run: Run) -> str:
+    """Return how the headline's figure came about, in a sentence or two."""
+    clips, subjects = int(run.fusion.confusion.sum()), len(run.fusion.subjects)
+    low, high = run.fusion.interval
+    how = f", {run.spec.stacking}" if run.trained else ", which learns nothing"
+    sources = f"{len(run.sources)} sources" if len(run.sources) > 1 else "one source"
+    return (
+        f"Mean of {len(run.folds)} folds by subject ({run.folds_name}): every one of {clips:,} clips was "
+        f"tested once, by models that had not seen its subject. {subjects} subjects, {len(run.classes)} "
+        f"classes, chance {percent(chance(run.fusion.confusion))} %. Fused by {run.spec.method} from "
+        f"{sources}{how}. The interval [{percent(low)}, {percent(high)}] is over subjects: so far the figure "
+        "over all clips moves when subjects are drawn again."
+    )
+
+
+def leak_table(run: Run) -> Table:
+    """Return the leak panel."""
+    rows = [
+        (light.level, light.name, light.number, light.sentence) for light in (*lights(run), *remarks(run))
+    ]
+    return Table("Leaks", ["level", "what", "number", "found"], rows)
+
+
+def fold_table(run: Run) -> Table:
+    """Return the accuracy of every fold."""
+    rows = [_fold_row(name, scores) for name, scores in systems(run).items()]
+    rows += [_fold_row(f"the same, {grade}", scores) for grade, scores in run.beside.items()]
+    return Table(
+        "Accuracy per fold, %",
+        ["source", *(f"fold {k}" for k in range(len(run.folds))), "mean", "UAR", "macro F1"],
+        rows,
+        "Mean: of the fold accuracies. UAR and macro F1: over all test clips together.",
+        frozenset({len(run.sources)}),
+    )
+
+
+def _fold_row(name: str, scores: Scores) -> list[str]:
+    shares = [*scores.accuracy_folds, scores.accuracy_mean, scores.uar, scores.macro_f1]
+    return [name, *map(percent, shares)]
+
+
+def certainty_table(run: Run) -> Table:
+    """Return intervals, calibration and the spread over subjects."""
+    rows = []
+    for name, s in systems(run).items():
+        spread, c = s.subject_spread, s.calibration
+        worst = spread["worst"]
+        interval = f"{percent(s.interval[0])} – {percent(s.interval[1])}"
+        rows.append(
+            [name, percent(s.accuracy), interval, percent(s.binomial),
+             *(f"{v:.3f}" for v in (c.nll, c.brier, c.ece)), percent(spread["deviation"]),
+             f"{percent(worst['accuracy'])} ({worst['subject']})"]
+        )  # fmt: skip
+    return Table(
+        "How sure, how calibrated",
+        [
+            "system",
+            "all clips",
+            "95 % over subjects",
+            "± binomial",
+            "NLL",
+            "Brier",
+            "ECE",
+            "subjects, sd",
+            "worst",
+        ],
+        rows,
+        "Accuracy in % over all clips together; ± binomial takes clips for independent, as papers do. At "
+        f"least one source is right on {percent(run.oracle)} % of the clips, all are on "
+        f"{percent(run.all_right)} %.",
+        frozenset({len(run.sources)}),
+    )
+
+
+def pair_table(run: Run) -> Table:
+    """Return the paired tests."""
+    rows = []
+    for p in run.pairs:
+        low, high = (100 * edge for edge in p.interval)
+        rows.append(
+            [f"{p.first} against {p.second}", f"{100 * p.difference:+.2f}", f"{low:+.2f} – {high:+.2f}",
+             str(p.test.first_only), str(p.test.second_only), f"{p.test.p:.2g}"]
+        )  # fmt: skip
+    return Table(
+        "Differences, all clips",
+        ["first against second", "points", "95 % over subjects", "only first right", "only second right",
+         "p, exact McNemar"],
+        rows,
+    )  # fmt: skip
+
+
+def recall_table(run: Run) -> Table:
+    """Return the recall of every class."""
+    rows = [
+        [name, *(percent(s.recalls.get(c, float("nan"))) for c in run.classes)]
+        for name, s in systems(run).items()
+    ]
+    return Table("Recall per class, %", ["system", *run.classes], rows, strong=frozenset({len(run.sources)}))
+
+
+def confusion_table(run: Run) -> Table:
+    """Return the confusion of the fusion."""
+    rows = [[c, *map(str, row)] for c, row in zip(run.classes, run.fusion.confusion.tolist(), strict=True)]
+    return Table("Confusion of the fusion, clips", ["true \\ decided", *run.classes], rows)
+
+
+def split_table(run: Run) -> Table:
+    """Return what each source's models do on clips that they were trained on, and on others."""
+    rows = []
+    for name, splits in run.splits.items():
+        gap = splits["train"] - splits["test"]
+        shares = [percent(splits[split]) for split in ("train", "oof", "test")]
+        rows.append([name, *shares, "–" if np.isnan(gap) else f"{100 * gap:+.1f}"])
+    return Table(
+        "In-sample against out-of-fold, accuracy in %",
+        ["source", "own training clips", "inner folds", "test clips", "training over test, points"],
+        rows,
+        "A fusion that learns from the first column (in-sample) believes in a certainty that test clips do "
+        "not have; one that learns from the second (nested) does not.",
+    )
+
+
+def weight_table(run: Run, subsets: Sequence[Subset]) -> Table:
+    """Return what each source weighs, and what it changes."""
+    fitted = [
+        weights
+        for f in run.folds
+        if f.fitted is not None and (weights := f.fitted.source_weights()) is not None
+    ]
+    rows = []
+    for s, name in enumerate(run.sources):
+        row = [name, "–"]
+        if fitted:
+            own = np.array([weights[s] for weights in fitted])
+            row[1] = f"{own.mean():.2f} ({own.min():.2f} – {own.max():.2f})"
+        without = next((x for x in subsets if set(x.sources) == set(run.sources) - {name}), None)
+        if without is None:
+            row += ["–"] * 4
+        else:
+            worth = run.fusion.accuracy_mean - without.scores.accuracy_mean
+            row += [str(without.changed), str(without.lost), str(without.gained), f"{100 * worth:+.1f}"]
+        rows.append(row)
+    return Table(
+        "What each source weighs and changes",
+        ["source", "weight, mean of folds (range)", "decisions changed", "made right", "made wrong",
+         "worth, points"],
+        rows,
+        "Changed: clips that the fusion decides otherwise than the same fusion, trained anew, without this "
+        "source. Weights are exponents of posteriors; they compare only where sources are calibrated alike.",
+    )  # fmt: skip
+
+
+def subset_table(run: Run, subsets: Sequence[Subset]) -> Table:
+    """Return the missing-modality matrix."""
+    rows = []
+    for subset in subsets:
+        s = subset.scores
+        drop = s.accuracy_mean - run.fusion.accuracy_mean
+        rows.append(
+            [", ".join(subset.sources), percent(s.accuracy_mean),
+             f"{percent(s.interval[0])} – {percent(s.interval[1])}", percent(s.uar), f"{100 * drop:+.1f}",
+             "–" if subset.uniform is None else percent(subset.uniform), str(subset.changed)]
+        )  # fmt: skip
+    seen = len(subsets) == 2 ** len(run.sources) - 1
+    return Table(
+        "When sources are missing",
+        ["sources that are there", "accuracy, %", "95 % over subjects", "UAR, %", "points",
+         "not trained for it, %", "decisions changed"],
+        rows,
+        ("Every subset of the sources" if seen else "Small and nearly whole subsets of the sources")
+        + ", fused by a fusion that was trained for just these. Not trained for it: the fusion of all "
+        "sources, with equal posteriors in place of those that are missing.",
+        frozenset({0}),
+    )  # fmt: skip
+
+
+def subject_table(run: Run) -> Table:
+    """Return who was tested when."""
+    rows = [
+        [str(k), str(len(run.folds[k].clip_ids)), ", ".join(subjects)]
+        for k, subjects in enumerate(run.test_subjects)
+    ]
+    return Table("Test subjects", ["fold", "clips", "subjects"], rows)
+
+
+def tables(run: Run, subsets: Sequence[Subset]) -> list[Table]:
+    """Return everything, for a paper."""
+    return [
+        leak_table(run),
+        fold_table(run),
+        certainty_table(run),
+        pair_table(run),
+        weight_table(run, subsets),
+        subset_table(run, subsets),
+        split_table(run),
+        recall_table(run),
+        confusion_table(run),
+        subject_table(run),
+    ]
