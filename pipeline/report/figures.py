@@ -40,7 +40,7 @@ def accuracies(run: Run) -> Markup:
         axes.axvline(level, color=CHANCE, linewidth=1, linestyle="--")
         axes.annotate("chance", (level, 1.0), xycoords=("data", "axes fraction"), color=CHANCE,
                       xytext=(0, 2), textcoords="offset points", ha="center", va="bottom")  # fmt: skip
-        axes.set_yticks(rows, _plain(list(found)))
+        axes.set_yticks(rows, list(found))
         axes.set_xlim(0, 100)
         axes.set_xlabel("accuracy, % (line: 95 % over subjects, dots: folds)")
         _bare(axes)
@@ -61,7 +61,7 @@ def subjects(run: Run) -> Markup:
         axes.axhline(100 * chance(run.fusion.confusion), color=CHANCE, linewidth=1, linestyle="--")
         axes.set_ylim(0, 100)
         axes.set_ylabel("accuracy, %")
-        axes.set_xlabel(f"test subject, worst first (bar: fused, dot: {_plain([best])[0]})")
+        axes.set_xlabel(f"test subject, worst first (bar: fused, dot: {best})")
         few = len(names) <= 40
         axes.set_xticks(places if few else [], _plain(names) if few else [])
         _bare(axes)
@@ -88,7 +88,7 @@ def calibration(run: Run) -> Markup:
                 color=colour,
                 linewidth=width,
                 markersize=3,
-                label=_plain([name])[0],
+                label=name,
             )
         axes.set_xlim(0, 100)
         axes.set_ylim(0, 100)

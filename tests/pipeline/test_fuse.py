@@ -92,7 +92,7 @@ def test_in_sample_stacking_is_flagged_and_the_nested_figure_stands_beside_it(fu
     assert [f for f in found["flags"] if f.startswith("in-sample: ")]
     assert found["beside"]["nested"]["accuracy_mean"] == nested
     page = (fused.folder / "reports/latest/report.html").read_text()
-    assert '<span class="tag red">in-sample</span>' in page
+    assert '<span class="tag red">stacking</span>' in page
     assert "the same fusion, nested" in page
 
 

@@ -1,0 +1,91 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from lab import Lab
+
+from pipeline.evaluation import Run, evaluate
+from pipeline.experiment import load
+from pipeline.report.leaks import Light, lights, remarks
+
+
+def panel(run: Run) -> dict[str, Light]:
+    return {light.name: light for light in lights(run)}
+
+
+@pytest.fixture
+def trained(lab: Lab) -> Lab:
+    assert lab.run("extract") == 0
+    assert lab.run("train_heads") == 0
+    return lab
+
+
+def run_of(lab: Lab, *overrides: str) -> Run:
+    return evaluate(load(lab.folder / "experiment.yaml", overrides))
+
+
+def with_about(run: Run, **changes: object) -> Run:
+    """The same run, whose first source knows something else about itself."""
+    return replace(run, abouts=[replace(run.abouts[0], **changes), *run.abouts[1:]])  # type: ignore[arg-type]
+
+
+def test_an_honest_run_is_green_with_numbers(trained: Lab) -> None:
+    found = panel(run_of(trained))
+    assert {light.level for light in found.values()} == {"green"}
+    assert found["subjects, test"].number == "0 of 144 rows"
+    assert found["subjects, inner folds"].number == "0 of 288 rows"  # 2 sources, 3 folds of 48 training clips
+    assert found["selection on test"].number == "0 of 2 sources"
+    assert all(light.number for light in found.values())
+
+
+@pytest.mark.parametrize(("grade", "level"), [("in-sample", "red"), ("cross-fitted", "amber")])
+def test_other_stackings_are_amber_or_red_with_the_gap(trained: Lab, grade: str, level: str) -> None:
+    run = run_of(trained, f"fusion.stacking={grade}")
+    light = panel(run)["stacking"]
+    assert light.level == level
+    gap = 100 * (run.beside["nested"].accuracy_mean - run.fusion.accuracy_mean)
+    assert f"nested {gap:+.1f} points" in light.number
+
+
+def test_rules_have_nothing_to_leak(trained: Lab) -> None:
+    found = panel(run_of(trained, "fusion.method=mean"))
+    assert found["stacking"].level == "green"
+    assert found["subjects, inner folds"].level == "grey"
+    assert "exchanged labels" not in found
+
+
+@pytest.mark.parametrize(
+    ("fact", "name", "level", "text"),
+    [
+        ({"claimed": True}, "subjects, test", "amber", "That the models of one-log had not seen"),
+        ({"selected_on_test": True}, "selection on test", "red", "The models of one-log were chosen"),
+        ({"imported": "csv"}, "selection on test", "grey", "imported models of one-log"),
+        ({"imported": "csv"}, "scaler scope", "grey", "Of one-log it is not known"),
+        ({"transductive": True}, "transductive options", "amber", "Features of one-log were z-scored"),
+    ],
+)
+def test_what_a_source_knows_about_itself_sets_a_light(
+    trained: Lab, fact: dict[str, object], name: str, level: str, text: str
+) -> None:
+    light = panel(with_about(run_of(trained), **fact))[name]
+    assert (light.level, text in light.sentence) == (level, True)
+    assert light.number.startswith(("1 of 2", "1 of 1", "0 of 2"))
+
+
+def test_a_control_far_from_chance_is_red(trained: Lab) -> None:
+    run = run_of(trained)
+    assert run.control is not None
+    assert panel(replace(run, control=0.9))["exchanged labels"].level == "red"
+
+
+def test_other_flags_are_remarks(lab: Lab, change: Callable[..., None]) -> None:
+    change("features.none", {"modality": "video", "extractor": "fake"})
+    change("heads.none-log", {"features": "none", "head": "logistic"})
+    lab.all_stages()
+    found = list(remarks(run_of(lab)))
+    assert [(r.level, r.name) for r in found] == [("amber", "untrained")]
+    assert found[0].sentence.endswith(".")
+
+
+def test_a_flag_that_has_a_light_is_not_said_twice(trained: Lab) -> None:
+    assert list(remarks(run_of(trained, "fusion.stacking=in-sample"))) == []
