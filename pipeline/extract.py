@@ -10,6 +10,7 @@ import typer
 
 from affectstack import AffectstackError
 from manifests import CORPORA
+from pipeline.audit import FILE, write_audit
 from pipeline.beginning import begin
 from pipeline.cli import (
     DEFAULT_EXPERIMENT,
@@ -286,6 +287,8 @@ def _finish(plan: Plan, workspace: Workspace, subjects: Mapping[str, str]) -> No
     if counted:
         sums = ", ".join(f"{count} {key.replace('_', ' ')}" for key, count in counted.items())
         say(f"  {sums}; by clip and subject in {relative_to_cwd(plan.folder / 'ledger.csv')}")
+    if odd := write_audit(plan.folder, plan.records):
+        say(f"  audit: {odd}; see {relative_to_cwd(plan.folder / FILE)}")
     for line in pin(workspace, plan.feature, plan.identity):
         say(f"  {line}")
     _say_failures(plan)

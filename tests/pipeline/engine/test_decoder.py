@@ -183,12 +183,11 @@ def test_media_are_decoded_once_for_all_who_want_them(tmp_path: Path, reads: lis
     assert {i.feature: int(i.features.values[0, 0]) for i in together if isinstance(i, Whole)} == {
         "c": 8192, "d": 4096, "e": 8192,
     }  # fmt: skip
-    alone = done(Job(0, take(path, ""), ("a",)), **wanted)
+    alone = [i for i in done(Job(0, take(path, ""), ("a",)), **wanted) if isinstance(i, Cut)]
     for name in ("a", "b"):
         mine = [i.window for i in together if isinstance(i, Cut) and i.feature == name]
-        assert [w.start for w in mine] == [i.window.start for i in alone if isinstance(i, Cut)]
+        assert [w.start for w in mine] == [i.window.start for i in alone]
         for window, item in zip(mine, alone, strict=True):
-            assert isinstance(item, Cut)
             np.testing.assert_array_equal(window.data, item.window.data)
 
 
