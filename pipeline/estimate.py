@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from pipeline.engine.plan import Plan
+from pipeline.features import index_path
 from pipeline.files import publish_json, read_json
 from pipeline.store import identity_sha256
 from pipeline.workspace import Workspace
@@ -170,7 +171,16 @@ def read_forecast(workspace: Workspace) -> Forecast | None:
 def planned_bytes(workspace: Workspace) -> float | None:
     """Return how many bytes the plan of an experiment says are still to be written; None without a plan."""
     forecast = read_forecast(workspace)
-    return None if forecast is None else forecast.bytes
+    if forecast is None:
+        return None
+    features = [f for wave in forecast.waves for f in wave.features]
+    return sum(f.bytes for f in features if not _is_there(workspace, f))
+
+
+def _is_there(workspace: Workspace, told: FeaturePlan) -> bool:
+    """Tell whether a feature was extracted as planned: its index comes when all of it is there."""
+    index = read_json(index_path(workspace, told.feature))
+    return index is not None and told.identity_sha256 in ("", index.get("identity_sha256"))
 
 
 def held_against(wave: WavePlan, seconds: float, written: Mapping[str, int]) -> list[str]:

@@ -4,7 +4,6 @@ import shutil
 import socket
 import sys
 import threading
-import time
 import types
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,7 +15,8 @@ from lab import Lab
 
 from extractors.weights import Card, Weights, cards
 from pipeline import checks, doctor
-from pipeline.estimate import Forecast
+from pipeline.estimate import FeaturePlan, Forecast, WavePlan
+from pipeline.experiment import load
 
 sys.path.append(str(Path(__file__).parents[1] / "extractors"))
 from clip_makers import listening
@@ -209,10 +209,17 @@ def test_a_hub_that_keeps_silent_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes the call, and says nothing
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert not checks.hub_answers()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(30))  # has no limit of its own
+    enough = threading.Event()
+
+    def look_up(*_: object, **__: object) -> None:  # has no time limit of its own
+        enough.wait(30)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     monkeypatch.setenv("HF_ENDPOINT", "http://no-such-host.invalid")
     assert not checks.hub_answers()
     assert "no answer from the Hugging Face hub at http://no-such-host" in checks.hub_state().text
+    enough.set()
     monkeypatch.setenv("HF_ENDPOINT", "file:///etc/hostname")
     assert not checks.hub_answers()
 
@@ -261,8 +268,8 @@ def test_a_disk_with_too_little_room_is_missing(lab: Lab, monkeypatch: pytest.Mo
 
 def test_the_room_that_a_plan_needs_is_compared(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=5e9))
-    monkeypatch.setattr(Forecast, "bytes", 6e9)
-    lab.run("plan", "all")
+    told = FeaturePlan("one", 72, 0, 72, 0.0, 1.0, 6e9, "0" * 64)
+    Forecast(2, [WavePlan([told], 0.0, 1.0)], 0.0).write(load(lab.folder / "experiment.yaml"))
     assert lab.run("doctor") == 2
     assert "missing  5.0 GB free in .; the plan needs 6.0 GB" in lab.out
 

@@ -89,6 +89,17 @@ def test_a_plan_is_kept_beside_the_experiment(lab: Lab, plans: list[Plan]) -> No
     assert (made.seconds, made.bytes) == (100, 4e9)
 
 
+def test_what_was_extracted_needs_no_room_any_more(lab: Lab, plans: list[Plan]) -> None:
+    workspace = load(lab.folder / "experiment.yaml")
+    made = forecast(plans)
+    made.write(workspace)
+    assert lab.run("extract", "au") == 0
+    assert planned_bytes(workspace) == 2e9
+    other = replace(told(plans[0]), identity_sha256="0" * 64)
+    Forecast(2, [WavePlan([other], 0.0, 0.0)], 0.0).write(workspace)
+    assert planned_bytes(workspace) == 2e9
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"workers": "two", "waves": [], "memory": 0}'])
 def test_a_damaged_plan_is_none(lab: Lab, text: str) -> None:
     Path(lab.folder / "plan.json").write_text(text)
