@@ -14,8 +14,9 @@ import soxr
 from av.container import InputContainer
 from numpy.typing import NDArray
 
+from extractors.audit import Heard, Stated
 from extractors.contract import DecodeError, LimitExceededError, MissingMediaError, TooShortError
-from extractors.media import open_media, origin, refuse_cut_stream, stated_end
+from extractors.media import open_media, origin, refuse_cut_stream, stated, stated_end
 from extractors.sound_headers import refuse_cut_sound
 
 DECODER = f"soundfile-{soundfile.__version__} soxr-{soxr.__version__} pyav-{av.__version__}"
@@ -43,11 +44,13 @@ class Waveform:
         samples: `[N]` float32 in -1 to 1.
         rate: Hz.
         start: The time of the first sample, in seconds on the container's clock.
+        heard: What was decoded of the file for it.
     """
 
     samples: NDArray[np.float32]
     rate: int
     start: float = 0.0
+    heard: Heard | None = None
 
     @property
     def silent(self) -> bool:
@@ -113,12 +116,16 @@ class _Block:
     Attributes:
         samples: `[N]` float32, the mean of the channels.
         rate: Of the file, in Hz.
+        stated: What the file says.
         begin: The time of the file's first sample, in seconds.
+        gap: How many of the samples are silence in place of what is missing.
     """
 
     samples: NDArray[np.float32]
     rate: int
+    stated: Stated
     begin: float = 0.0
+    gap: int = 0
 
 
 class _Track:
@@ -165,19 +172,20 @@ def _keep(
     first = 0 if start is None else max(0, round((start - head.begin) * head.rate))
     last = sys.maxsize if end is None else max(0, round((end - head.begin) * head.rate))
     tracks = [_Track(head.rate, rate) for rate in rates]
-    passed = kept = 0
+    passed = kept = gap = 0
     for block in chain([head], blocks):
         if not np.isfinite(block.samples).all():
             raise DecodeError(f"{path.name}: the sound holds NaN or infinite samples")
         piece = block.samples[max(first - passed, 0) : max(last - passed, 0)]
-        passed, kept = passed + len(block.samples), kept + len(piece)
+        passed, kept, gap = passed + len(block.samples), kept + len(piece), gap + block.gap
         _refuse_long(path, kept / head.rate)
         for track in tracks:
             track.add(piece)
         if passed >= last:
             break
+    heard = Heard(head.stated, head.begin, passed / head.rate, gap / head.rate, whole=passed < last)
     begin = head.begin + first / head.rate
-    waveforms = {track.rate: Waveform(track.finish(), track.rate, begin) for track in tracks}
+    waveforms = {track.rate: Waveform(track.finish(), track.rate, begin, heard) for track in tracks}
     if kept == 0 or any(len(waveform.samples) == 0 for waveform in waveforms.values()):
         raise TooShortError(f"{path.name}: no sound between {start or 0:g} s and the end")
     return waveforms
@@ -215,13 +223,14 @@ def _decode_file(path: Path) -> Generator[_Block, None, None]:
         with _ForwardFile(path) as file:
             rate, frames = int(file.samplerate), file.frames
             _refuse_layout(path, file.channels, rate)
+            says = Stated(sound=None if frames == _UNSTATED else (0.0, frames / rate))
             held, more = 0, True
             while more:
                 wanted = min(frames - held, _BLOCK // file.channels)
                 samples = file.read(wanted, dtype="float32", always_2d=True)
                 held += len(samples)
                 more = len(samples) == wanted and held < frames
-                yield _Block(_mean(samples), rate)
+                yield _Block(_mean(samples), rate, says)
     except soundfile.LibsndfileError as error:
         raise DecodeError(f"{path.name}: {error.error_string}") from error
     refuse_cut_sound(path, held, rate)
@@ -237,25 +246,28 @@ def _decode_stream(path: Path) -> Generator[_Block, None, None]:
         stream = container.streams.audio[0]
         if stream.codec_context is None:
             raise DecodeError(f"{path.name}: its sound is of a kind that FFmpeg cannot decode")
-        rate, ends = int(stream.rate or 0), stated_end(container, stream)
+        rate, ends, says = int(stream.rate or 0), stated_end(container, stream), stated(container)
         _refuse_layout(path, stream.channels, rate)
-        begin, held, pending = 0.0, 0, 0
+        begin, held, pending, gap = 0.0, 0, 0, 0
         pieces: list[NDArray[np.float32]] = []
-        for begin, piece in _pieces(path, container, rate):
+        for begin, piece, real in _pieces(path, container, rate):
             pieces.append(piece)
             held, pending = held + len(piece), pending + len(piece)
+            gap += 0 if real else len(piece)
             if pending >= _BLOCK:
-                yield _Block(np.concatenate(pieces), rate, begin)
-                pieces, pending = [], 0
+                yield _Block(np.concatenate(pieces), rate, says, begin, gap)
+                pieces, pending, gap = [], 0, 0
     if held == 0:
         raise DecodeError(f"{path.name}: no sound could be decoded")
-    yield _Block(np.concatenate([*pieces, np.empty(0, np.float32)]), rate, begin)
+    yield _Block(np.concatenate([*pieces, np.empty(0, np.float32)]), rate, says, begin, gap)
     refuse_cut_stream(path, "sound", begin + held / rate, ends)
     refuse_cut_sound(path, held, rate)
 
 
-def _pieces(path: Path, container: InputContainer, rate: int) -> Iterator[tuple[float, NDArray[np.float32]]]:
-    """Yield the time of the first sample, and `[n]` samples of each frame and of the gaps before it."""
+def _pieces(
+    path: Path, container: InputContainer, rate: int
+) -> Iterator[tuple[float, NDArray[np.float32], bool]]:
+    """Yield the time of the first sample, `[n]` samples, and whether they are real or fill a gap."""
     to_float = av.AudioResampler(format="flt")
     zero, held = origin(container), 0
     begin: float | None = None
@@ -268,9 +280,10 @@ def _pieces(path: Path, container: InputContainer, rate: int) -> Iterator[tuple[
         time = expected if frame.time is None else frame.time - zero
         begin = time if begin is None else begin
         gap = time - begin - held / rate
-        for piece in chain(_silence(path, gap, rate), _mono(path, frame, to_float)):
+        filled = ((piece, False) for piece in _silence(path, gap, rate))
+        for piece, real in chain(filled, ((piece, True) for piece in _mono(path, frame, to_float))):
             held += len(piece)
-            yield begin, piece
+            yield begin, piece, real
 
 
 def _silence(path: Path, gap: float, rate: int) -> Iterator[NDArray[np.float32]]:

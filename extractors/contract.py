@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectstack import AffectstackError
+from extractors.audit import Audit
 from extractors.shared import Shared
 
 Precision = Literal["fp32", "bf16"]
@@ -53,6 +54,7 @@ class Clip:
         view: The camera, or "".
         shared: The media of this clip, where several extractors read it at once.
         stored: What another feature holds of this clip, where the extractor reads that; see `reads_feature`.
+        audit: Takes notes of what the extractor decodes; None: nobody wants them.
     """
 
     clip_id: str
@@ -63,6 +65,7 @@ class Clip:
     view: str = ""
     shared: Shared | None = field(default=None, compare=False, repr=False)
     stored: "Features | None" = field(default=None, compare=False, repr=False)
+    audit: Audit | None = field(default=None, compare=False, repr=False)
 
     @property
     def sound(self) -> Path | None:

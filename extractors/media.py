@@ -8,8 +8,10 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
-from av.stream import Stream
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
 
+from extractors.audit import Stated
 from extractors.contract import DecodeError
 
 # FFmpeg would otherwise guess the format by content, and a text file that is named clip.mp4 but
@@ -63,6 +65,32 @@ def stated_end(container: InputContainer, stream: Stream) -> float | None:
     if len(container.streams) == 1 and container.duration:
         return container.duration / av.time_base
     return None
+
+
+def picture_streams(container: InputContainer) -> list[VideoStream]:
+    """Return the streams of moving pictures; the cover of an album is none."""
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
+def stated(container: InputContainer) -> Stated:
+    """Return what the header of an open file says about its first picture and its first sound."""
+    video = next(iter(picture_streams(container)), None)
+    audio = next(iter(container.streams.audio), None)
+    rate = None if video is None else video.average_rate or video.guessed_rate
+    return Stated(
+        first=origin(container),
+        frames=(video.frames or None) if video is not None else None,
+        rate=float(rate) if rate else None,
+        picture=_span(container, video),
+        sound=_span(container, audio),
+    )
+
+
+def _span(container: InputContainer, stream: Stream | None) -> tuple[float, float] | None:
+    end = None if stream is None else stated_end(container, stream)
+    if stream is None or end is None:
+        return None
+    return float((stream.start_time or 0) * (stream.time_base or 0)) - origin(container), end
 
 
 def refuse_cut_stream(path: Path, kind: str, decoded: float, stated: float | None) -> None:

@@ -4,25 +4,42 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import av
 import numpy as np
 from av import Packet
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from extractors.audit import Stated
 from extractors.contract import DecodeError, LimitExceededError, MissingMediaError
-from extractors.media import open_media, origin, refuse_cut_stream, stated_end
+from extractors.media import open_media, origin, picture_streams, refuse_cut_stream, stated, stated_end
 
 DECODER = f"pyav-{av.__version__}"
-Decoded = tuple[av.VideoFrame, float, float]  # frame, time, and how long it is shown, in seconds
 MAX_PIXELS = 8192 * 4608  # of one frame; 8K film has 8192 x 4320
 _TOLERANCE = 1e-6
 _INDEXED = ("mov", "matroska")
 _LONGEST_GAP = 600.0  # seconds; more is a damaged time stamp, which would ask for frames without end
+
+
+class Decoded(NamedTuple):
+    """A frame as it comes from the decoder.
+
+    Attributes:
+        frame: Itself.
+        time: When it is shown, in seconds on the container's clock.
+        length: How long it is shown, in seconds.
+        repeats: Whether its picture is that of the frame before.
+        stated: What the file says about itself.
+    """
+
+    frame: av.VideoFrame
+    time: float
+    length: float
+    repeats: bool
+    stated: Stated
 
 
 @dataclass(frozen=True)
@@ -140,7 +157,7 @@ def shown_frames(
     shown: av.VideoFrame | None = None
     grid = 0
     begin, ends = 0.0, 0.0
-    for frame, time, length in frames or decode(path, start):
+    for frame, time, length, *_ in frames or decode(path, start):
         if shown is None:
             begin = time if start is None else max(start, 0.0)
             if start is not None and time > begin:
@@ -181,7 +198,7 @@ def _span(path: Path) -> tuple[float, float]:
         if told and packets and all(p.pts is not None and p.duration for p in packets):
             shown = [_shown(p, base, zero) for p in packets]
             return min(begin for begin, _ in shown), max(end for _, end in shown)
-    times = [(time, time + length) for _, time, length in decode(path)]
+    times = [(d.time, d.time + d.length) for d in decode(path)]
     if not times:
         raise DecodeError(f"{path.name}: no frame could be decoded")
     return times[0][0], times[-1][1]
@@ -205,7 +222,7 @@ def decode(path: Path, start: float | None = None) -> Iterator[Decoded]:
                 frames = _decoded(path, container)
                 first = next(frames, None)
                 # It may land behind that time all the same; then the file is decoded from its beginning.
-                if first is not None and first[1] <= start + _TOLERANCE:
+                if first is not None and first.time <= start + _TOLERANCE:
                     yield first
                     yield from frames
                     return
@@ -222,7 +239,9 @@ def _decoded(path: Path, container: InputContainer) -> Iterator[Decoded]:
     zero = origin(container)
     rate = stream.average_rate or stream.guessed_rate
     usual = float(1 / rate) if rate else 0.04
-    time, length = None, usual
+    says = stated(container)
+    repeats = _Repeats()
+    time = None
     for frame in container.decode(stream):
         _refuse_huge(path, frame.width, frame.height)
         before = time
@@ -231,16 +250,51 @@ def _decoded(path: Path, container: InputContainer) -> Iterator[Decoded]:
         if before is not None and time - before > _LONGEST_GAP:
             raise DecodeError(f"{path.name}: a gap of {time - before:.0f} s between two frames")
         length = float(frame.duration * stream.time_base) if frame.duration and stream.time_base else usual
-        yield frame, time, length
+        yield Decoded(frame, time, length, repeats(frame), says)
     if time is not None:
         refuse_cut_stream(path, "video", time + usual, stated_end(container, stream))
 
 
 def _pictures(path: Path, container: InputContainer) -> VideoStream:
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    streams = picture_streams(container)
     if not streams:
         raise MissingMediaError(f"{path.name}: no video stream")
     return streams[0]
+
+
+class _Repeats:
+    """Tells of frames, one after the other, whether each has the picture of the one before.
+
+    A few lines tell of most that it has not, for a hundredth of the time that decoding takes.
+    """
+
+    def __init__(self) -> None:
+        self._last: av.VideoFrame | None = None
+        self._peeked = b""
+
+    def __call__(self, frame: av.VideoFrame) -> bool:
+        last, peeked = self._last, self._peeked
+        plane = frame.planes[0]
+        lines, size, view = plane.height, abs(plane.line_size), memoryview(plane)
+        width = min(plane.width, size)
+        self._last = frame
+        self._peeked = b"".join([view[i : i + width] for i in (lines * n // 6 * size for n in range(1, 6))])
+        return last is not None and peeked == self._peeked and _same(frame, last)
+
+
+def _same(frame: av.VideoFrame, other: av.VideoFrame) -> bool:
+    shapes = [(f.width, f.height, f.format.name) for f in (frame, other)]
+    return shapes[0] == shapes[1] and all(
+        np.array_equal(_lines(frame, i), _lines(other, i)) for i in range(len(frame.planes))
+    )
+
+
+def _lines(frame: av.VideoFrame, number: int) -> NDArray[np.uint8]:
+    """Return `[lines, bytes]` of a plane of a picture, without what only fills up its lines."""
+    plane, parts = frame.planes[number], frame.format.components
+    mixed = len(parts) if len(frame.planes) == 1 else 2 if number and len(frame.planes) == 2 else 1
+    lines = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, abs(plane.line_size))
+    return lines[:, : plane.width * mixed * -(-parts[0].bits // 8)]
 
 
 def _refuse_huge(path: Path, width: int, height: int) -> None:

@@ -1,6 +1,5 @@
-"""`python -m pipeline.doctor`: what an experiment lacks on this machine, and where to get it."""
+"""`python -m pipeline.doctor`: what an experiment lacks on this machine, and how to mend it."""
 
-import os
 from collections.abc import Iterator
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -10,17 +9,13 @@ from typing import Annotated
 import typer
 
 from affectstack import AffectstackError
-from extractors.hardware import cpp_compiler, has_bf16
-from extractors.weights import Card, cards
-from pipeline.cli import (
-    DEFAULT_EXPERIMENT,
-    EXIT_OK,
-    EXIT_SOME_FAILED,
-    ExperimentOption,
-    run,
-    say,
-    workers_or_cores,
-)
+from extractors import Extractor
+from extractors.openface import OpenFace
+from extractors.weights import Card, Weights, cards, resolve
+from pipeline import checks
+from pipeline.checks import Line
+from pipeline.cli import DEFAULT_EXPERIMENT, EXIT_OK, EXIT_SOME_FAILED, ExperimentOption, run, say
+from pipeline.estimate import planned_bytes
 from pipeline.experiment import load
 from pipeline.pins import used_weights
 from pipeline.workspace import Workspace
@@ -39,62 +34,59 @@ class Licence(StrEnum):
 def doctor(
     experiment: ExperimentOption = DEFAULT_EXPERIMENT,
     licence: Annotated[Licence, typer.Option(help="Which weights to list.")] = Licence.ALL,
+    hub: Annotated[bool, typer.Option("--hub", help="Ask whether the Hugging Face hub answers.")] = False,
 ) -> int:
-    """Say what is missing and where to put it. Exit code 2 if anything is."""
-    for line in _machine():
-        say(line)
-    missing = list(_packages())
-    if experiment != DEFAULT_EXPERIMENT or experiment.is_file():
-        missing += _features(load(experiment))
-    folder = experiment.parent
-    say("weights that are known here:")
-    for card in cards().values():
-        if licence is Licence.ALL or card.permissive:
-            say(_line(card, folder))
-    for problem in missing:
-        say(f"missing: {problem}")
-    say(f"missing in all: {len(missing)}" if missing else "nothing is missing")
+    """Say what is missing and how to mend it. Exit code 2 if anything is."""
+    workspace = load(experiment) if experiment != DEFAULT_EXPERIMENT or experiment.is_file() else None
+    missing = 0
+    for line in _lines(workspace, experiment.resolve().parent, licence, hub):
+        say(str(line))
+        missing += line.state == "missing"
+    say(f"missing in all: {missing}" if missing else "nothing is missing")
     return EXIT_SOME_FAILED if missing else EXIT_OK
 
 
-def _machine() -> Iterator[str]:
-    import torch
+def _lines(workspace: Workspace | None, folder: Path, licence: Licence, hub: bool) -> Iterator[Line]:
+    yield from checks.software()
+    yield from checks.devices()
+    yield from checks.codecs()
+    yield from checks.folder_lines(folder, None if workspace is None else planned_bytes(workspace))
+    if hub:
+        yield checks.hub_state()
+    yield checks.openface_line()
+    if workspace is not None:
+        yield from (_feature(workspace, name) for name in workspace.experiment.features)
+    for card in cards().values():
+        if licence is Licence.ALL or card.permissive:
+            yield _card(card, folder)
 
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    units = "units for bfloat16" if has_bf16() else "no units for bfloat16"
-    compiler = "a C++ compiler" if cpp_compiler() else "no C++ compiler"
-    yield f"{workers_or_cores(None)} cores, {memory:.0f} GB, {gpu}, {units}, {compiler}"
 
-
-def _packages() -> Iterator[str]:
-    """Yield what is wrong with the packages that break each other."""
+def _feature(workspace: Workspace, name: str) -> Line:
+    """Return whether all that a feature needs is there."""
     try:
-        import torchvision.ops  # noqa: F401
-    except (ImportError, RuntimeError) as error:
-        try:
-            pair = f"torch {version('torch')} and torchvision {version('torchvision')}"
-        except PackageNotFoundError:
-            pair = "torchvision"
-        yield (
-            f"{pair} do not fit ({str(error).splitlines()[0]}); install both from one place: "
-            "python -m pip install --force-reinstall torch torchvision"
-        )
+        extractor = workspace.extractor(name)
+        weights = _on_hub(workspace.experiment.features[name].extractor, extractor)
+        if weights is not None:
+            return checks.hub_weights(name, weights)
+        identity = extractor.identity()
+        if isinstance(extractor, OpenFace):
+            extractor.prepare()  # looks for the program or the files, and loads nothing
+    except AffectstackError as error:
+        return Line("missing", f"feature {name}", str(error))
+    known = [f"{weights}, sha256 {sha256[:12]}" for weights, sha256 in used_weights(identity)]
+    files = f" ({'; '.join(known)})" if known else ""
+    if extractor.untrained:
+        return Line("note", f"feature {name}: UNTRAINED, random weights{files}")
+    return Line("ok", f"feature {name}: is there{files}")
 
 
-def _features(workspace: Workspace) -> Iterator[str]:
-    """Say of each feature whether all that it needs is there; yield what is not."""
-    for name in workspace.experiment.features:
-        try:
-            extractor = workspace.extractor(name)
-            identity = extractor.identity()
-        except AffectstackError as error:
-            say(f"feature {name}: MISSING")
-            yield f"feature {name!r}: {error}"
-            continue
-        state = "UNTRAINED, random weights" if extractor.untrained else "is there"
-        known = [f"{weights}, sha256 {sha256[:12]}" for weights, sha256 in used_weights(identity)]
-        say(f"feature {name}: {state}" + (f" ({'; '.join(known)})" if known else ""))
+def _on_hub(network: str, extractor: Extractor) -> Weights | None:
+    """Return the weights of a feature if they are on the hub, which its identity would wait for."""
+    spec = getattr(extractor, "weights", None)
+    if network not in cards() or not (spec is None or isinstance(spec, str)):
+        return None
+    weights = resolve(spec, cards()[network])
+    return weights if weights.hub else None
 
 
 def _installed(package: str) -> bool:
@@ -105,13 +97,16 @@ def _installed(package: str) -> bool:
     return True
 
 
-def _line(card: Card, folder: Path) -> str:
+def _card(card: Card, folder: Path) -> Line:
+    """Return whether some weights are there; no experiment needs all of them."""
     if card.package:
-        here = "installed" if _installed(card.package) else "not installed"
-        return f"  {card.name}: {card.title}, {card.licence}, comes with {card.package}: {here}"
-    where = "there" if (folder / card.file).exists() else f"not at {folder / card.file}"
-    where = f"{where}, or from the hub: {card.hub}@{card.revision[:12]}" if card.hub else where
-    return f"  {card.name}: {card.title}, {card.licence}, {where}"
+        there = _installed(card.package)
+        where = f"comes with {card.package}: {'installed' if there else 'not installed'}"
+    else:
+        there = (folder / card.file).exists()
+        where = "there" if there else f"not at {card.file}"
+        where += f", or from the hub: {card.hub}@{card.revision[:12]}" if card.hub else ""
+    return Line("ok" if there else "note", f"weights of {card.name}: {card.title}, {card.licence}, {where}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """`python -m pipeline.extract {video,audio,au,face,text,all}`: run the frozen extractors."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -10,6 +11,7 @@ import typer
 
 from affectstack import AffectstackError
 from manifests import CORPORA
+from pipeline.audit import FILE, write_audit
 from pipeline.beginning import begin
 from pipeline.cli import (
     DEFAULT_EXPERIMENT,
@@ -32,6 +34,7 @@ from pipeline.engine.local import LocalEngine, Settings, memory_per_worker
 from pipeline.engine.messages import Limits
 from pipeline.engine.plan import Plan, Takes, changed_keys, make_plan
 from pipeline.engine.reporter import Reporter
+from pipeline.estimate import held_against, read_forecast
 from pipeline.experiment import load
 from pipeline.features import index_path, read_index
 from pipeline.files import WriteError, read_json
@@ -122,8 +125,8 @@ def extract(
             "of an experiment, change its file or give --set features.NAME.weights=…"
         )
     workspace = load(experiment, () if folder is not None else overrides or ())
-    features = _features(workspace, modality)
-    _refuse_unfinished(workspace, features)
+    features = chosen_features(workspace, modality)
+    refuse_unfinished(workspace, features)
     for feature in features:
         workspace.extractor(feature).identity()  # weights that are missing are missed before anything starts
     manifest = workspace.manifest()
@@ -134,8 +137,9 @@ def extract(
     settings = Settings(count, Limits(clip_timeout, memory_per_worker(count or 1)))
     subjects = {str(clip): str(subject) for clip, subject in manifest.subjects().items()}
     done: list[Plan] = []
+    forecast = read_forecast(workspace)
     try:
-        for wave in _waves(workspace, features):
+        for wave in waves(workspace, features):
             plans = [
                 make_plan(workspace, manifest, takes, f, precision=precision.value, retry_failed=retry_failed)
                 for f in wave
@@ -144,7 +148,10 @@ def extract(
                 _introduce(plan, workspace)
                 refuse_other_weights(workspace, plan.feature, plan.identity)
                 sweep_temporaries(plan.folder)
+            told = None if far or forecast is None else forecast.wave_of(plans, count)
+            todo, began = {p.feature: p.todo for p in plans}, time.monotonic()
             over = _run(plans, workspace, settings, budget, address if far else None)
+            took = time.monotonic() - began
             if over is not None:
                 complain(
                     f"feature {over.feature!r}: more than {max_failed} of {len(manifest)} clips failed, "
@@ -154,6 +161,9 @@ def extract(
                 return EXIT_BUDGET
             for plan in plans:
                 _finish(plan, workspace, subjects)
+            if told is not None:
+                for line in held_against(told, took, {p.feature: p.written(todo[p.feature]) for p in plans}):
+                    say(f"  {line}")
             done += plans
     except WriteError as error:
         complain(
@@ -181,7 +191,12 @@ def _recipe(modality: Wanted, chosen: Mapping[str, object]) -> tuple[str, list[s
     return "clip-features", [f"features.clip.{key}={value}" for key, value in chosen.items()]
 
 
-def _features(workspace: Workspace, modality: Wanted) -> list[str]:
+def chosen_features(workspace: Workspace, modality: Wanted) -> list[str]:
+    """Return the features of a modality.
+
+    Raises:
+        ConfigError: If there is none.
+    """
     specs = workspace.experiment.features
     chosen = [n for n, spec in specs.items() if modality.value in ("all", spec.modality)]
     if not chosen:
@@ -193,7 +208,7 @@ def _features(workspace: Workspace, modality: Wanted) -> list[str]:
     return chosen
 
 
-def _waves(workspace: Workspace, features: Sequence[str]) -> Iterator[list[str]]:
+def waves(workspace: Workspace, features: Sequence[str]) -> Iterator[list[str]]:
     """Yield the features that read media, then those that read what other features hold."""
     second = [f for f in features if workspace.extractor(f).reads_feature is not None]
     if first := [f for f in features if f not in second]:
@@ -202,7 +217,7 @@ def _waves(workspace: Workspace, features: Sequence[str]) -> Iterator[list[str]]
         yield second
 
 
-def _refuse_unfinished(workspace: Workspace, features: Sequence[str]) -> None:
+def refuse_unfinished(workspace: Workspace, features: Sequence[str]) -> None:
     """Refuse features whose encoder was not fine-tuned yet."""
     for feature in features:
         encoder = workspace.tuned_encoder(feature)
@@ -286,6 +301,8 @@ def _finish(plan: Plan, workspace: Workspace, subjects: Mapping[str, str]) -> No
     if counted:
         sums = ", ".join(f"{count} {key.replace('_', ' ')}" for key, count in counted.items())
         say(f"  {sums}; by clip and subject in {relative_to_cwd(plan.folder / 'ledger.csv')}")
+    if odd := write_audit(plan.folder, plan.records):
+        say(f"  audit: {odd}; see {relative_to_cwd(plan.folder / FILE)}")
     for line in pin(workspace, plan.feature, plan.identity):
         say(f"  {line}")
     _say_failures(plan)

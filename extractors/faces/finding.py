@@ -9,7 +9,8 @@ from extractors.faces.crops import cut_out, encode, place_of
 from extractors.faces.detector import Detection, Detector, working_side
 from extractors.faces.settings import WORKING_FACE, FaceSettings
 from extractors.faces.tracks import Tracker
-from extractors.video import Resize, Shown, shown_frames
+from extractors.reading import shown_of
+from extractors.video import Resize, Shown
 
 _BATCH_PIXELS = 16 << 20  # of decoded frames that wait for the detector
 _MOST_IN_BATCH = 16
@@ -57,7 +58,7 @@ def find_faces(clip: Clip, detector: Detector, settings: FaceSettings) -> list[F
     Raises:
         ClipError: If the video cannot be decoded.
     """
-    frames = shown_frames(clip.need_video(), 1 / settings.fps, start=clip.start, end=clip.end)
+    frames = shown_of(clip, 1 / settings.fps)
     tracker = Tracker(settings.gap)
     times: list[float] = []
     seen: list[list[_Seen]] = []

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from affectstack import AffectstackError
+from extractors.audit import ClipAudit
 from extractors.contract import (
     BadFeaturesError,
     ClipError,
@@ -15,7 +16,7 @@ from extractors.contract import (
     check_features,
 )
 from pipeline.engine.batching import Batcher
-from pipeline.engine.messages import Cut, Failed, Item, Stop, Take, Whole
+from pipeline.engine.messages import Audited, Cut, Failed, Item, Stop, Take, Whole
 from pipeline.engine.plan import Plan
 from pipeline.store import ClipKey, Failure, Record, write_shard
 
@@ -65,6 +66,8 @@ class Collector:
         """
         if isinstance(item, Stop):
             raise AffectstackError(item.message)
+        if isinstance(item, Audited):
+            self._audits[clip] = item.audit
         if clip in self._failures or clip in self._done:
             return
         if isinstance(item, Failed):
@@ -93,6 +96,7 @@ class Collector:
         self._done: dict[int, Features] = {}
         self._failures: dict[int, tuple[str, str]] = {}
         self._parts: dict[int, list[tuple[Window, FloatArray]]] = {}
+        self._audits: dict[int, ClipAudit] = {}
 
     def _fail(self, clip: int, kind: str, message: str) -> None:
         self._failures[clip] = (kind, message)
@@ -121,11 +125,12 @@ class Collector:
 
     def _publish(self) -> Record:
         done: list[tuple[ClipKey, Features]] = []
-        failures = []
+        audits, failures = [], []
         for clip in self._task.clips:
             if clip not in self._failures:
                 try:
                     done.append((self._keys[clip], self._assembled(clip)))
+                    audits.append(self._audits.get(clip))
                 except ClipError as error:
                     self._fail(clip, type(error).__name__, str(error))
             if clip in self._failures:
@@ -140,4 +145,5 @@ class Collector:
             failures=failures,
             seen_subjects=sorted(extractor.trained_on),
             tallies=[extractor.tally(features) for _, features in done],
+            audits=audits,
         )

@@ -21,6 +21,7 @@ import numpy as np
 
 from affectstack import AffectstackError
 from affectstack.hashing import clip_sha256
+from extractors.audit import Audit
 from extractors.contract import (
     BadFeaturesError,
     Clip,
@@ -33,7 +34,7 @@ from extractors.contract import (
     check_features,
 )
 from extractors.shared import Shared
-from pipeline.engine.messages import Alive, Cut, Done, Failed, Item, Job, Setup, Stop, Take, Whole
+from pipeline.engine.messages import Alive, Audited, Cut, Done, Failed, Item, Job, Setup, Stop, Take, Whole
 
 T = TypeVar("T")
 _ALIVE_SECONDS = 1.0  # between two signs of life
@@ -92,27 +93,30 @@ def work(job: Job, setup: Setup, still_alive: Callable[[], None] = lambda: None)
     networks = {n: e for n, e in chosen.items() if isinstance(e, WindowExtractor)}
     frames = sum(e.modality == "video" for e in networks.values())
     shared = Shared(rates, max(1, frames), still_alive)
-    clip = replace(job.take.clip, shared=shared)
+    clips = {name: replace(job.take.clip, shared=shared, audit=Audit()) for name in chosen}
     for name, extractor in chosen.items():
         if name not in networks:
-            yield _guarded(name, lambda e=extractor, n=name: _whole(e, n, clip, n in job.probe))  # type: ignore[misc]
-    yield from _windows(networks, clip)
+            item = _guarded(name, lambda e=extractor, n=name: _whole(e, n, clips[n], n in job.probe))  # type: ignore[misc]
+            yield item
+            if isinstance(item, Whole):
+                yield from _audited(name, clips[name])
+    yield from _windows(networks, clips)
 
 
 def _whole(extractor: Extractor, name: str, clip: Clip, probe: bool) -> Whole:
     features = extractor.extract(clip)
     check_features(features, extractor.dim)
     if probe:
-        _refuse_other(features, extractor.extract(clip))
+        _refuse_other(features, extractor.extract(replace(clip, audit=None)))
     return Whole(name, features)
 
 
-def _windows(networks: dict[str, WindowExtractor], clip: Clip) -> Iterator[Item]:
+def _windows(networks: dict[str, WindowExtractor], clips: dict[str, Clip]) -> Iterator[Item]:
     """Yield the windows of every network as they come, always of the one that is furthest behind.
 
     So all of them read the same frames at nearly the same time, and no more than a window of them is kept.
     """
-    streams = {name: _opened(extractor, clip) for name, extractor in networks.items()}
+    streams = {name: _opened(extractor, clips[name]) for name, extractor in networks.items()}
     at = dict.fromkeys(streams, float("-inf"))
     while at:
         name = min(at, key=at.__getitem__)
@@ -123,6 +127,14 @@ def _windows(networks: dict[str, WindowExtractor], clip: Clip) -> Iterator[Item]
             del at[name]
         if item is not None:
             yield item
+        else:
+            yield from _audited(name, clips[name])
+
+
+def _audited(name: str, clip: Clip) -> Iterator[Audited]:
+    """Yield what the notes of an extractor that is through say, if it read any media."""
+    if clip.audit is not None and (found := clip.audit.found()) is not None:
+        yield Audited(name, found)
 
 
 def _next(windows: Iterator[Window], name: str) -> Cut | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from extractors.audit import ClipAudit
 from extractors.contract import Clip, Extractor, Features, Window
 
 
@@ -82,6 +83,14 @@ class Whole:
 
 
 @dataclass(frozen=True)
+class Audited:
+    """What the media of the clip were found to be, once all of it was given."""
+
+    feature: str
+    audit: ClipAudit
+
+
+@dataclass(frozen=True)
 class Failed:
     """The clip cannot be extracted for a feature."""
 
@@ -109,4 +118,4 @@ class Done:
     """Nothing more will come of this clip."""
 
 
-Item = Cut | Whole | Failed | Stop | Alive | Done
+Item = Cut | Whole | Audited | Failed | Stop | Alive | Done

@@ -2,7 +2,7 @@
 
 import gc
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from pipeline.store import (
     Verified,
     identity_sha256,
     read_record,
+    record_path,
     shard_name,
 )
 from pipeline.workspace import Workspace
@@ -147,6 +148,11 @@ class Plan:
         """How many clips are in finished shards, failed ones included."""
         return sum(len(self.tasks[i].clips) for i in self.finished)
 
+    def written(self, shards: Sequence[int]) -> int:
+        """Return how many bytes some shards take with their records; those that are there."""
+        paths = [p for i in shards for p in (self.tasks[i].path, record_path(self.tasks[i].path))]
+        return sum(path.stat().st_size for path in paths if path.is_file())
+
     def windows(self) -> int:
         """Return about how many windows all clips have; 0 if there is no network."""
         if not isinstance(self.extractor, WindowExtractor):
@@ -179,18 +185,7 @@ def make_plan(
         ConfigError: If the precision is not allowed, or `trained_on` names a stranger.
         StoreVersionError: If a newer affectstack was here.
     """
-    extractor = workspace.extractor(feature)
-    if isinstance(extractor, WindowExtractor):
-        extractor.precision = _resolved(extractor, precision, feature)
-    name = workspace.experiment.features[feature].extractor
-    identity = {"extractor": name, **extractor.identity()}
-    if extractor.trained_on and (strangers := sorted(extractor.trained_on - set(manifest.subjects()))):
-        raise ConfigError(
-            f"features.{feature}: trained_on names {', '.join(map(repr, strangers[:5]))}; "
-            "the manifest has no such subject"
-        )
-    if extractor.trained_on:
-        identity["trained_on"] = sorted(extractor.trained_on)
+    extractor, identity = identified(workspace, manifest, feature, precision)
     source = None
     if extractor.reads_feature is not None:
         index = read_index(workspace, extractor.reads_feature)
@@ -198,7 +193,7 @@ def make_plan(
         source = index.open(workspace)
         extractor.rows_per_second = workspace.extractor(extractor.reads_feature).rows_per_second
     fingerprint = identity_sha256(identity)
-    folder = workspace.folder / "features" / name / fingerprint[:12]
+    folder = workspace.folder / "features" / identity["extractor"] / fingerprint[:12]
     tasks = [
         ShardTask(folder / shard_name(i), clips, takes.fingerprint(clips, source))
         for i, clips in enumerate(_parts(extractor, takes))
@@ -216,6 +211,30 @@ def make_plan(
             and verified.holds(task.path, record)
         }
     return Plan(feature, extractor, identity, folder, takes, tasks, finished, verified, source)
+
+
+def identified(
+    workspace: Workspace, manifest: Manifest, feature: str, precision: str
+) -> tuple[Extractor, dict[str, Any]]:
+    """Construct a feature's extractor as it will be run; return it with its identity.
+
+    What belongs to the identity besides is that of the feature whose pictures it reads, if it reads any.
+
+    Raises:
+        ConfigError: See `make_plan`.
+    """
+    extractor = workspace.extractor(feature)
+    if isinstance(extractor, WindowExtractor):
+        extractor.precision = _resolved(extractor, precision, feature)
+    identity = {"extractor": workspace.experiment.features[feature].extractor, **extractor.identity()}
+    if extractor.trained_on and (strangers := sorted(extractor.trained_on - set(manifest.subjects()))):
+        raise ConfigError(
+            f"features.{feature}: trained_on names {', '.join(map(repr, strangers[:5]))}; "
+            "the manifest has no such subject"
+        )
+    if extractor.trained_on:
+        identity["trained_on"] = sorted(extractor.trained_on)
+    return extractor, identity
 
 
 def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> str:

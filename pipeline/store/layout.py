@@ -98,6 +98,14 @@ def encode(
         return bytes(file.id.get_file_image())
 
 
+def values_bytes(rows: int, dim: int) -> int:
+    """Return how many bytes the values of a shard take: whole chunks of float32."""
+    if not rows:
+        return 0
+    chunk = chunk_rows((rows, dim), np.dtype(np.float32), _CHUNK_BYTES, _CHUNK_ROWS)
+    return -(-rows // chunk) * chunk * dim * 4
+
+
 def _put(file: h5py.File, name: str, rows: NDArray[Any]) -> list[int]:
     """Write a dataset; return the checksums of its chunks."""
     chunk = (chunk_rows(rows.shape, rows.dtype, _CHUNK_BYTES, _CHUNK_ROWS), *rows.shape[1:])

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from affectstack import AffectstackError
 from extractors import Features, check_features
+from extractors.audit import AUDITED, ClipAudit
 from pipeline.files import WriteError, canonical_json, publish, read_json
 from pipeline.store.block import ClipKey
 from pipeline.store.errors import StoreWriteError
@@ -47,6 +48,8 @@ class Record:
         seen_subjects: Subjects that the extractor's weights have seen.
         tally: What the extractor counted of every clip in it, in order.
         empty: The ids of clips without a single valid row.
+        audit: What decoding found, of every clip in it, in order: columns of `ClipAudit`, less those that
+            nobody knows anything of. Records of before it was made have none.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -64,6 +67,9 @@ class Record:
     seen_subjects: list[str] = field(default_factory=list)
     tally: dict[str, list[int]] = field(default_factory=dict)
     empty: list[str] = field(default_factory=list)
+    audit: dict[str, list[Any]] = field(
+        default_factory=dict
+    )  # looking at every number takes ten times as long
 
     @property
     def clips(self) -> list[ClipKey]:
@@ -88,7 +94,8 @@ class Record:
             record = _record_type().validate_python(fields)
         except ValidationError:
             return None
-        return record if len(record.ids) == len(record.views) else None
+        lengths = {len(record.ids), len(record.views), *map(len, record.audit.values())}
+        return record if len(lengths) == 1 else None
 
 
 @cache
@@ -121,6 +128,7 @@ def write_shard(
     failures: Sequence[Failure] = (),
     seen_subjects: Sequence[str] = (),
     tallies: Sequence[Mapping[str, int]] = (),
+    audits: Sequence[ClipAudit | None] = (),
 ) -> Record:
     """Publish a shard, then its record. The same arguments give the same bytes.
 
@@ -135,6 +143,7 @@ def write_shard(
         failures: The clips that failed.
         seen_subjects: Subjects that the extractor has seen.
         tallies: What was counted of every clip, or nothing.
+        audits: What decoding found of every clip, or nothing.
 
     Raises:
         BadFeaturesError: If features break the contract.
@@ -162,6 +171,7 @@ def write_shard(
         seen_subjects=sorted(seen_subjects),
         tally={key: [t[key] for t in tallies] for key in (tallies[0] if tallies else ())},
         empty=[key[0] for key, f in clips if not f.valid.any()],
+        audit=_columns(audits),
     )
     try:
         if clips:
@@ -172,6 +182,11 @@ def write_shard(
     except (WriteError, OSError) as error:
         raise StoreWriteError(str(error)) from error
     return record
+
+
+def _columns(audits: Sequence[ClipAudit | None]) -> dict[str, list[Any]]:
+    found = {name: [None if a is None else getattr(a, name) for a in audits] for name in AUDITED}
+    return {name: column for name, column in found.items() if any(value is not None for value in column)}
 
 
 def read_record(shard: Path) -> Record | None:

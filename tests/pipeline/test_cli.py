@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from lab import Lab
 
-COMMANDS = ("init", "extract", "train_heads", "fuse", "demo")
+COMMANDS = ("init", "extract", "train_heads", "fuse", "demo", "doctor", "plan")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -18,7 +18,7 @@ def test_every_command_has_help(lab: Lab, command: str) -> None:
     assert "Usage:" in lab.out
 
 
-@pytest.mark.parametrize("command", ["extract", "train_heads", "fuse"])
+@pytest.mark.parametrize("command", ["extract", "train_heads", "fuse", "plan"])
 def test_no_experiment_here_is_one_line_and_exit_code_1(lab: Lab, command: str) -> None:
     (lab.folder / "experiment.yaml").unlink()
     assert lab.run(command) == 1

@@ -8,9 +8,10 @@ from stand_ins import Doer, Noisy, Stand, row, slow_first
 
 from affectstack import AffectstackError
 from extractors import Clip
+from extractors.audit import ClipAudit
 from extractors.contract import FloatArray, Window
 from pipeline.engine.collect import Collector, Made
-from pipeline.engine.messages import Cut, Failed, Item, Stop, Take, Whole
+from pipeline.engine.messages import Audited, Cut, Failed, Item, Stop, Take, Whole
 from pipeline.store import FeatureStore, read_record
 
 
@@ -206,3 +207,15 @@ def test_a_network_whose_work_nobody_counted_says_nothing(tmp_path: Path) -> Non
     to = collector(extractor, tmp_path)
     give(to, 0, *cuts(extractor, 0))
     assert to.effort == ""
+
+
+def test_the_record_has_the_audits_of_the_clips_that_are_there(tmp_path: Path) -> None:
+    to = collector(Doer(slow_first), tmp_path)
+    give(to, 0, Whole("x", row(0)), Audited("x", ClipAudit(repeated=1)))
+    give(to, 1, Audited("x", ClipAudit(repeated=2)), Failed("x", "DecodeError", "no"))
+    made = give(to, 2, Whole("x", row(2)))
+    assert made is not None
+    assert made.record.audit == {"repeated": [1, None], "partly": [False, None]}
+    later = [give(to, i, Whole("x", row(i))) for i in range(3, 6)][-1]
+    assert later is not None
+    assert later.record.audit == {}

@@ -18,9 +18,9 @@ from affectstack.hashing import clip_sha256
 from extractors import Clip, Extractor, Features, reading
 from extractors.contract import DecodeError, Window, WindowExtractor
 from extractors.fake import Fake
-from extractors.reading import frames_of, sound_of
+from extractors.reading import frames_of, shown_of, sound_of
 from pipeline.engine.decoder import work
-from pipeline.engine.messages import Cut, Failed, Item, Job, Setup, Stop, Take, Whole
+from pipeline.engine.messages import Audited, Cut, Failed, Item, Job, Setup, Stop, Take, Whole
 
 
 def done(job: Job, **extractors: Extractor) -> list[Item]:
@@ -183,12 +183,11 @@ def test_media_are_decoded_once_for_all_who_want_them(tmp_path: Path, reads: lis
     assert {i.feature: int(i.features.values[0, 0]) for i in together if isinstance(i, Whole)} == {
         "c": 8192, "d": 4096, "e": 8192,
     }  # fmt: skip
-    alone = done(Job(0, take(path, ""), ("a",)), **wanted)
+    alone = [i for i in done(Job(0, take(path, ""), ("a",)), **wanted) if isinstance(i, Cut)]
     for name in ("a", "b"):
         mine = [i.window for i in together if isinstance(i, Cut) and i.feature == name]
-        assert [w.start for w in mine] == [i.window.start for i in alone if isinstance(i, Cut)]
+        assert [w.start for w in mine] == [i.window.start for i in alone]
         for window, item in zip(mine, alone, strict=True):
-            assert isinstance(item, Cut)
             np.testing.assert_array_equal(window.data, item.window.data)
 
 
@@ -248,3 +247,41 @@ def test_pictures_that_differ_are_noise_too() -> None:
     (sent,) = done(job(0, probe=("x",)), x=OtherPictures())
     assert isinstance(sent, Failed)
     assert "must be deterministic" in sent.message
+
+
+class Frames(Extractor):
+    """Counts the frames of a clip, decoded for itself alone."""
+
+    modality = "face"
+    feature_names = ("frames",)
+
+    def identity(self) -> dict[str, Any]:
+        return {}
+
+    def extract(self, clip: Clip) -> Features:
+        return row(sum(1 for _ in shown_of(clip, 0.04)))
+
+
+def test_every_feature_is_told_what_its_own_decoding_found(tmp_path: Path) -> None:
+    path = clip_makers.write_clip(tmp_path / "a.mp4", 12, sound=[(0, clip_makers.tone(0.5, 16000))])
+    wanted: dict[str, Extractor] = {"net": Film(), "mel": Sound(16000), "own": Frames(), "none": Fake()}
+    job = Job(0, take(path, ""), tuple(wanted), probe=("own", "mel"))
+    sent = [i for i in done(job, **wanted) if isinstance(i, Audited)]
+    found = {i.feature: i.audit for i in sent}
+    assert len(sent) == len(found)
+    assert {name: a.decoded_frames for name, a in found.items()} == {"net": 12, "mel": None, "own": 12}
+    assert found["mel"].sound_seconds is not None
+
+
+def test_a_clip_that_fails_is_not_audited(tmp_path: Path) -> None:
+    path = clip_makers.write_clip(tmp_path / "a.mp4", 12)
+    sent = done(Job(0, take(path, ""), ("mel", "net")), mel=Sound(16000), net=Breaks())
+    assert [type(i) for i in sent if not isinstance(i, Cut)] == [Failed, Failed]
+
+
+class Breaks(Film):
+    """Fails after it has read everything."""
+
+    def windows(self, clip: Clip) -> Iterator[Window]:
+        yield from super().windows(clip)
+        raise DecodeError("in the end")

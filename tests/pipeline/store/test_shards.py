@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from shelf import IDENTITY, clips, features, put
 
+from extractors.audit import ClipAudit
 from extractors.contract import BadFeaturesError
 from pipeline import store
 from pipeline.files import publish_json, read_json
@@ -117,6 +118,19 @@ def test_a_shard_that_cannot_be_removed_is_a_readable_error(
         put(tmp_path / "s.h5", [], failures=[FAILED])
 
 
+def test_the_record_says_what_decoding_found_and_the_shard_does_not_depend_on_it(tmp_path: Path) -> None:
+    plain = put(tmp_path / "a.h5")
+    audited = put(tmp_path / "b.h5", audits=[ClipAudit(repeated=2, variable_rate=False), None, ClipAudit()])
+    assert plain.audit == {}
+    assert audited.audit == {
+        "repeated": [2, None, None],
+        "variable_rate": [False, None, None],
+        "partly": [False, None, False],
+    }
+    assert audited == read_record(tmp_path / "b.h5")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"ids": 3}', "[]", '{"encoding-version": 1}'])
 def test_a_damaged_record_reads_as_absent(tmp_path: Path, text: str) -> None:
     record_path(tmp_path / "s.h5").write_text(text)
@@ -139,6 +153,9 @@ def test_a_damaged_record_reads_as_absent(tmp_path: Path, text: str) -> None:
         ("failures", [{"clip_id": "one"}]),
         ("silent", [1]),
         ("unknown", 1),
+        ("audit", 1),
+        ("audit", {"repeated": 1}),
+        ("audit", {"repeated": [1]}),
     ],
 )
 def test_a_record_of_another_form_reads_as_absent(tmp_path: Path, field: str, value: object) -> None:
