@@ -9,6 +9,7 @@ import numpy as np
 from jinja2.utils import htmlsafe_json_dumps
 
 from affectstack import __version__
+from pipeline.audit import read_audit
 from pipeline.evaluation import Run
 from pipeline.report import contents, figures, page
 from pipeline.report.browser import clips, media_links
@@ -42,6 +43,7 @@ def render(
         "in-sample": contents.split_table(run),
         "recall": contents.recall_table(run),
         "tested": contents.subject_table(run),
+        "audit": contents.audit_table(read_audit(workspace)),
     }
     panels = {
         "leaks": "Leaks",
@@ -84,4 +86,4 @@ def render(
 def render_tables(workspace: Workspace, run: Run, subsets: Sequence[Subset], form: Form) -> str:
     """Return what the report says as tables for a paper."""
     note = f"{workspace.file.name}: {contents.protocol(run)}"
-    return write(contents.tables(run, subsets), form, note)
+    return write(contents.tables(run, subsets, read_audit(workspace)), form, note)

@@ -1,14 +1,20 @@
 """What a report says, as tables."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pipeline.evaluation import Run
 from pipeline.report.leaks import lights, remarks
 from pipeline.report.tables import Table
 from pipeline.scoring import Scores, chance
 from pipeline.subsets import Subset
+
+_PARTLY = "partly decoded"  # which is how it was meant
+_AUDITED = ("container_frames", "decoded_frames", "repeated", "missing", "start_difference", "end_difference")
+_SHOWN = 50  # clips
 
 
 def percent(share: float) -> str:
@@ -197,6 +203,45 @@ def subset_table(run: Run, subsets: Sequence[Subset]) -> Table:
     )  # fmt: skip
 
 
+def audit_table(audit: pd.DataFrame) -> Table:
+    """Return the clips whose files are not what they say.
+
+    Args:
+        audit: See `pipeline.audit.read_audit`.
+    """
+    is_odd = ~audit["remarks"].isin(["", _PARTLY])
+    odd = audit[is_odd]
+    counts = ", ".join(
+        f"{name}: {len(own)} clips, {int(own.sum())} odd"
+        for name, own in is_odd.groupby(audit["feature"], sort=False)
+    )
+    rows = [
+        [
+            row["clip_id"],
+            row["view"] or "–",
+            row["feature"],
+            *(_number(row[c]) for c in _AUDITED),
+            row["remarks"],
+        ]
+        for row in odd.head(_SHOWN).to_dict("records")
+    ]
+    more = f" {len(odd) - _SHOWN} more are in audit.csv beside the features." if len(odd) > _SHOWN else ""
+    note = f"{counts}.{more}" if counts else "No feature was decoded from media here."
+    return Table(
+        "Decode audit",
+        ["clip", "view", "feature", "frames stated", "decoded", "repeated", "missing", "sound starts, s",
+         "sound ends, s", "remarks"],
+        rows,
+        f"What containers say, against what was decoded; times of the sound are against the picture's. {note}",
+    )  # fmt: skip
+
+
+def _number(value: Any) -> str:
+    if pd.isna(value):
+        return "–"
+    return f"{value:+.2f}" if isinstance(value, float) else str(value)
+
+
 def subject_table(run: Run) -> Table:
     """Return who was tested when."""
     rows = [
@@ -206,7 +251,7 @@ def subject_table(run: Run) -> Table:
     return Table("Test subjects", ["fold", "clips", "subjects"], rows)
 
 
-def tables(run: Run, subsets: Sequence[Subset]) -> list[Table]:
+def tables(run: Run, subsets: Sequence[Subset], audit: pd.DataFrame) -> list[Table]:
     """Return everything, for a paper."""
     return [
         leak_table(run),
@@ -219,4 +264,5 @@ def tables(run: Run, subsets: Sequence[Subset]) -> list[Table]:
         recall_table(run),
         confusion_table(run),
         subject_table(run),
+        audit_table(audit),
     ]

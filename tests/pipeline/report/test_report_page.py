@@ -9,7 +9,7 @@ from lab import Lab
 
 PANELS = (
     "leaks", "headline", "sources", "calibration", "folds", "certainty", "differences", "weights", "missing",
-    "in-sample", "recall", "tested", "subjects", "confusion", "errors", "provenance",
+    "in-sample", "recall", "tested", "subjects", "confusion", "errors", "provenance", "audit",
 )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def test_formats_for_papers(fused: Lab) -> None:
     ):
         assert f"## {title}" in markdown
         assert rf"\caption{{{title}".replace("%", r"\%") in latex
-    assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 10
+    assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 11
     assert "next: open reports/latest/report.md in an editor" in fused.out
 
 
