@@ -1,4 +1,4 @@
-"""A real browser for the pages that this project makes; tests that ask for it are skipped where there is none."""
+"""A real browser for the pages that this project makes; tests that ask for it skip where there is none."""
 
 import shutil
 from collections.abc import Iterator
