@@ -47,7 +47,7 @@ class SourceChangedError(ClipError):
 def main() -> None:
     """Serve one engine until it closes the connection."""
     channel = Connection(int(sys.argv[1]))
-    _settle()
+    settle()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the engine has ended
         _serve(channel)
 
@@ -167,7 +167,7 @@ def _refuse_other(once: Features, again: Features) -> None:
         )
 
 
-def _settle() -> None:
+def settle() -> None:
     """Become a process that computes on one thread, leaves signals to its parent and dies with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -108,6 +108,10 @@ class Refusal:
     path: Path
     message: str
 
+    def __str__(self) -> str:
+        """Say which file, and why; most reasons name it already."""
+        return self.message if self.path.name in self.message else f"{self.path.name}: {self.message}"
+
     def as_json(self) -> dict[str, Any]:
         """Return everything as JSON."""
         return {"file": str(self.path), "error": self.message}

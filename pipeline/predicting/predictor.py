@@ -130,7 +130,7 @@ class Predictor:
         """
         (result,) = self.predict_all([path], window=window, hop=hop, one_speaker=one_speaker)
         if isinstance(result, Refusal):
-            raise PredictError(f"{result.path.name}: {result.message}")
+            raise PredictError(str(result))
         return result
 
     def predict_all(
