@@ -14,7 +14,7 @@ from scipy.special import softmax
 from affectstack import AffectstackError
 from classifiers import Head
 from extractors import Extractor, Features
-from extractors.contract import WindowExtractor
+from extractors.contract import MissingMediaError, WindowExtractor
 from pipeline import posteriors
 from pipeline.cli import stage
 from pipeline.engine.messages import Failed
@@ -178,7 +178,8 @@ def _without(found: Features | Failed | None, modality: str) -> str:
     if found is None:
         return "nothing came of it"
     if isinstance(found, Failed):
-        return found.message
+        lacking = "there is no sound in it" if modality == "audio" else "there is no picture in it"
+        return lacking if found.type == MissingMediaError.__name__ else found.message
     if found.silent:
         return "the sound is digital silence"
     if not found.valid.any():
