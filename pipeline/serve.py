@@ -66,6 +66,7 @@ def _listening(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((_HOST, port))
+        listener.listen()  # who comes before all is ready waits
     except OSError as error:
         listener.close()
         raise ConfigError(

@@ -42,7 +42,7 @@ EXPERIMENT: dict[str, Any] = {
     "heads": {
         "voice-log": {"features": "voice", "head": "logistic"},
         "face-log": {"features": "face", "head": "logistic"},
-        "both": {"features": ["voice", "face"], "head": "centroid"},
+        "both": {"features": ["voice", "face"], "head": "logistic"},
         "mel-net": {"features": "mel", "head": "bilstm", "hidden": 4, "max_epochs": 2},
         "joined": {
             "features": ["face", "mel"],
