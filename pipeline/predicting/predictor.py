@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from affectstack.hashing import file_sha256
 from extractors import Extractor
 from fusion import Fuser
+from manifests import Manifest
 from pipeline import stacking
 from pipeline.cli import workers_or_cores
 from pipeline.engine.local import memory_per_worker
@@ -28,7 +29,6 @@ from pipeline.predicting.reading import Found, Reader
 from pipeline.predicting.recordings import Cutting, PredictError, Recording, Span
 from pipeline.predicting.sources import Extractors, Said, Source, read_source
 from pipeline.protocol import Protocol
-from pipeline.workspace import Workspace
 
 T = TypeVar("T")
 _USUAL = 4.0  # seconds, where nobody knows how long the corpus' clips are
@@ -66,8 +66,11 @@ class Predictor:
         limits: Limits | None = None,
     ) -> None:
         self._workspace = load(Path(experiment), overrides)
-        self._protocol = Protocol.of(self._workspace)
-        self.classes = list(self._protocol.classes)
+        manifest = self._workspace.labelled()
+        self.classes = self._workspace.classes(manifest)
+        self._protocol = Protocol.from_manifest(
+            manifest, self._workspace.experiment.label, self.classes, self._workspace.folds(manifest)
+        )
         extractors = Extractors(self._workspace)
         self._names = self._workspace.sources()
         if not self._names:
@@ -86,8 +89,8 @@ class Predictor:
         self._fuser = self._workspace.fuser()
         self._fuser.check(len(self._names))
         self._fitted: dict[tuple[int, ...], Fuser] = {}
-        self._usual = _usual_length(self._workspace)
-        self._known = _known_files(self._workspace)
+        self._usual = _usual_length(Takes(manifest, self._workspace.root))
+        self._known = _known_files(manifest)
         made: dict[str, Extractor] = {}
         for source in self._sources.values():
             made |= source.extractors
@@ -330,17 +333,15 @@ def _taken(of_windows: Iterator[T], cut: _Cut | str) -> list[T]:
     return [] if isinstance(cut, str) else list(islice(of_windows, len(cut[1])))
 
 
-def _usual_length(workspace: Workspace) -> float:
+def _usual_length(takes: Takes) -> float:
     """Return the median length of the corpus' clips, in seconds."""
-    manifest = workspace.labelled()
-    takes = Takes(manifest, workspace.root)
     known = [seconds for i in range(len(takes)) if (seconds := takes.seconds(i))]
     return round(float(np.median(known)), 2) if known else _USUAL
 
 
-def _known_files(workspace: Workspace) -> dict[str, tuple[str, str]]:
+def _known_files(manifest: Manifest) -> dict[str, tuple[str, str]]:
     """Return clip and subject of the corpus' files by their sha256."""
-    frame = workspace.labelled().frame
+    frame = manifest.frame
     rows = zip(frame["sha256"], frame["clip_id"], frame["subject"], strict=True)
     return {str(sha256): (str(clip), str(subject)) for sha256, clip, subject in rows if sha256}
 

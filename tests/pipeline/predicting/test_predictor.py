@@ -296,3 +296,23 @@ def test_the_name_is_there_without_its_weight() -> None:
         import pipeline
 
         _ = pipeline.Predicter
+
+
+def test_heads_on_several_cameras_and_imported_tables_are_left_out(lab: Lab) -> None:
+    """A file is of one camera, and nobody knows the models behind an imported table."""
+    manifest = pd.read_csv(lab.folder / "manifest.csv")
+    both = [manifest.assign(view=view, start=0, end=1) for view in ("front", "left")]
+    pd.concat(both).to_csv(lab.folder / "manifest.csv", index=False)
+    lab.document["heads"] = {"wide": {"features": "one", "head": "logistic", "views": ["front", "left"]}}
+    lab.document["features"].pop("two")
+    lab.document["imported"] = ["theirs"]
+    lab.document["fusion"] = {"method": "mean"}
+    lab.save()
+    assert lab.run("extract") == 0, lab.err
+    assert lab.run("train_heads") == 0, lab.err
+    with pytest.raises(PredictError) as error:
+        Predictor(lab.folder / "experiment.yaml")
+    assert "wide: it reads several cameras side by side (front, left), and a file is of one" in str(
+        error.value
+    )
+    assert "theirs: its posteriors were imported" in str(error.value)
