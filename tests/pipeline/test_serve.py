@@ -95,7 +95,9 @@ def test_a_clip_that_is_sent_is_predicted_and_removed(served: Served, film: Path
     assert not list(served.uploads.glob("affectstack-*"))
 
 
-@pytest.mark.parametrize("name", ["", "clip", "clip.mp4%00.sh", "a%0Ab.exe", "%FF.mp4", "x" * 4000])
+@pytest.mark.parametrize(
+    "name", ["", "clip", "clip.mp4%00.sh", "a%0Ab.exe", "%FF.mp4", "x" * 4000, "a." + "x" * 4000, "a.b%00c"]
+)
 def test_the_name_of_an_upload_is_no_path(served: Served, name: str) -> None:
     status, told = served.predict(b"no media", name)
     assert status == 422
