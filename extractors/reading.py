@@ -21,8 +21,10 @@ def sound_of(clip: Clip, rate: int) -> Waveform:
     if shared is None:
         return read_waveform(path, rate, start=clip.start, end=clip.end)
     rates = shared.rates | {rate}
+    tape = None if clip.start is None and clip.end is None else shared.tape
     sounds = shared.once(
-        ("sound", path, rates), lambda: read_waveforms(path, rates, start=clip.start, end=clip.end)
+        ("sound", path, rates),
+        lambda: read_waveforms(path, rates, start=clip.start, end=clip.end, tape=tape),
     )
     return sounds[rate]
 
