@@ -10,6 +10,8 @@ from lab import Lab
 
 from pipeline.experiment import load
 
+pytestmark = pytest.mark.slow  # trains an experiment first
+
 
 @pytest.fixture
 def at(lab: Lab, trained: Path) -> Lab:

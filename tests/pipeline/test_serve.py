@@ -18,6 +18,8 @@ import pytest
 import trained as corpus
 from lab import Lab
 
+pytestmark = pytest.mark.slow  # trains an experiment first
+
 HOUSE = Path(__file__).parents[2]
 BODY = {"content-type": "application/octet-stream"}
 

@@ -21,6 +21,8 @@ from pipeline.predicting.reading import Found
 from pipeline.predicting.recordings import PredictError
 from pipeline.predicting.sources import HeadSource
 
+pytestmark = pytest.mark.slow  # trains an experiment first
+
 CLIP = "s3-1"
 NEW = 1000  # seeds of clips that are not in the corpus
 

@@ -19,6 +19,8 @@ from pipeline.predicting.recordings import PredictError
 from pipeline.predicting.sources import HeadSource, TunedSource
 from pipeline.train_heads import train_heads
 
+pytestmark = pytest.mark.slow  # trains an experiment first
+
 CLIP = "s1-low-0"
 
 

@@ -12,6 +12,8 @@ from pipeline import Predictor
 from pipeline.predicting.recordings import PredictError
 from pipeline.predicting.warm import TookTooLongError, WarmPredictor
 
+pytestmark = pytest.mark.slow  # trains an experiment first
+
 
 @pytest.fixture(scope="module")
 def warm(trained: Path) -> Iterator[WarmPredictor]:
