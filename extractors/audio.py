@@ -1,9 +1,10 @@
 """Sound files, and the sound of video files, as one channel, read in one pass at the rates wanted."""
 
 import sys
+from collections import deque
 from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -27,6 +28,7 @@ MAX_CHANNELS = 64
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz
 
 _BLOCK = 1 << 18  # samples decoded at a time, all channels together
+_KEPT = 1 << 23  # samples of a tape: three minutes at 48 kHz, 32 MB
 _FEED = 1 << 13  # samples resampled at a time; soxr takes three times as long for 2**16 in one piece
 _UNSTATED = (1 << 63) - 1  # SF_COUNT_MAX of libsndfile: the header does not say
 _SHORTEST_GAP = 0.05  # seconds; less is rounding of time stamps
@@ -77,7 +79,12 @@ def read_waveform(path: Path, rate: int, *, start: float | None = None, end: flo
 
 
 def read_waveforms(
-    path: Path, rates: Collection[int], *, start: float | None = None, end: float | None = None
+    path: Path,
+    rates: Collection[int],
+    *,
+    start: float | None = None,
+    end: float | None = None,
+    tape: "Tape | None" = None,
 ) -> dict[int, Waveform]:
     """Read sound once and resample it to several rates; memory holds the result and one block.
 
@@ -88,6 +95,8 @@ def read_waveforms(
         rates: The rates wanted, in Hz.
         start: Where to begin, in seconds; None is the beginning.
         end: Where to stop, in seconds; None is the end.
+        tape: Where the last piece was read from; one that lies behind it is reached without what is between
+            the beginning and there. The samples are the same.
 
     Returns:
         One waveform for each rate.
@@ -99,9 +108,8 @@ def read_waveforms(
         raise DecodeError(f"{path.name}: no such file")
     if path.stat().st_size == 0:
         raise DecodeError(f"{path.name}: the file is empty")
-    decode = _decode_file if path.suffix.lower() in _SOUNDFILE else _decode_stream
     try:
-        with closing(decode(path)) as blocks:
+        with closing(_decode(path) if tape is None else tape.play(path, start or 0.0)) as blocks:
             return _keep(path, blocks, rates, start, end)
     except MemoryError as error:
         raise LimitExceededError(
@@ -119,6 +127,7 @@ class _Block:
         stated: What the file says.
         begin: The time of the file's first sample, in seconds.
         gap: How many of the samples are silence in place of what is missing.
+        offset: How many samples of the file lie before it.
     """
 
     samples: NDArray[np.float32]
@@ -126,6 +135,63 @@ class _Block:
     stated: Stated
     begin: float = 0.0
     gap: int = 0
+    offset: int = 0
+
+    @property
+    def time(self) -> float:
+        """When it begins, in seconds."""
+        return self.begin + self.offset / self.rate
+
+    @property
+    def end(self) -> float:
+        """When it ends, in seconds."""
+        return self.time + len(self.samples) / self.rate
+
+
+class Tape:
+    """The sound of a long file, decoded forward once for pieces that follow each other.
+
+    What was decoded last is kept, for pieces that overlap. A piece that begins before it, or lies in another
+    file, is decoded from the beginning of its file, and so is whatever follows an error.
+    """
+
+    def __init__(self) -> None:
+        self._stamp: tuple[Path, int, int] | None = None
+        self._source: Generator[_Block, None, None] | None = None
+        self._kept: deque[_Block] = deque()
+
+    def play(self, path: Path, start: float) -> Generator[_Block, None, None]:
+        """Yield the blocks of a file from one that begins at `start` or before, or from the first."""
+        found = path.stat()
+        stamp = (path, found.st_mtime_ns, found.st_size)
+        if stamp != self._stamp or not self._kept or (self._kept[0].offset and self._kept[0].time > start):
+            self.forget()
+            self._stamp, self._source = stamp, _decode(path)
+        last = self._kept[-1] if self._kept else None  # what lies behind the end is told by it
+        yield from [block for block in self._kept if block is last or block.end >= start]
+        while (block := self._next()) is not None:
+            yield block
+
+    def forget(self) -> None:
+        """Close the file."""
+        if self._source is not None:
+            self._source.close()
+        self._stamp, self._source = None, None
+        self._kept.clear()
+
+    def _next(self) -> _Block | None:
+        """Decode on; an end is an end for later pieces too, an error is one when it is met again."""
+        assert self._source is not None  # noqa: S101  # asked while it plays
+        try:
+            block = next(self._source, None)
+        except BaseException:
+            self.forget()
+            raise
+        if block is not None:
+            self._kept.append(block)
+            while len(self._kept) > 1 and sum(len(b.samples) for b in self._kept) > _KEPT:
+                self._kept.popleft()
+        return block
 
 
 class _Track:
@@ -167,17 +233,15 @@ class _Track:
 def _keep(
     path: Path, blocks: Iterator[_Block], rates: Collection[int], start: float | None, end: float | None
 ) -> dict[int, Waveform]:
-    """Keep what lies between `start` and `end`; every decoder gives at least one block."""
+    """Keep what lies between `start` and `end`."""
     head = next(blocks)
     first = 0 if start is None else max(0, round((start - head.begin) * head.rate))
     last = sys.maxsize if end is None else max(0, round((end - head.begin) * head.rate))
     tracks = [_Track(head.rate, rate) for rate in rates]
     passed = kept = gap = 0
     for block in chain([head], blocks):
-        if not np.isfinite(block.samples).all():
-            raise DecodeError(f"{path.name}: the sound holds NaN or infinite samples")
-        piece = block.samples[max(first - passed, 0) : max(last - passed, 0)]
-        passed, kept, gap = passed + len(block.samples), kept + len(piece), gap + block.gap
+        piece = block.samples[max(first - block.offset, 0) : max(last - block.offset, 0)]
+        passed, kept, gap = block.offset + len(block.samples), kept + len(piece), gap + block.gap
         _refuse_long(path, kept / head.rate)
         for track in tracks:
             track.add(piece)
@@ -215,6 +279,17 @@ class _ForwardFile(soundfile.SoundFile):
 
     def seekable(self) -> bool:
         return False
+
+
+def _decode(path: Path) -> Generator[_Block, None, None]:
+    """Decode a file from its beginning; every one gives at least one block."""
+    offset = 0
+    with closing((_decode_file if path.suffix.lower() in _SOUNDFILE else _decode_stream)(path)) as blocks:
+        for block in blocks:
+            if not np.isfinite(block.samples).all():
+                raise DecodeError(f"{path.name}: the sound holds NaN or infinite samples")
+            yield replace(block, offset=offset)
+            offset += len(block.samples)
 
 
 def _decode_file(path: Path) -> Generator[_Block, None, None]:

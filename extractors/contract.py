@@ -159,6 +159,8 @@ class Extractor(ABC):
         counted: What `tally` counts of a clip.
         gives_pictures: True if its rows have pictures that other extractors may read.
         reads_feature: The feature of the same experiment whose pictures it reads in place of the media.
+        looks_up: The file or folder that holds its values, made before for the clips of the corpus; "" if it
+            computes them, and so can for any clip.
         untrained: True if its weights are random; every output says so.
         trained_on: The subjects of this manifest that its weights have seen.
         selected_on_test: True if test clips of this manifest chose among its weights.
@@ -173,6 +175,7 @@ class Extractor(ABC):
     counted: tuple[str, ...] = ()
     gives_pictures: bool = False
     reads_feature: str | None = None
+    looks_up: str = ""
     untrained: bool = False
     selected_on_test: bool = False
     trained_on: frozenset[str] = frozenset()

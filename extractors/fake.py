@@ -37,6 +37,7 @@ class Fake(Extractor):
 
     modality = "video"
     reads_media = False
+    looks_up = "the clip's id"
     untrained = True
 
     def __init__(

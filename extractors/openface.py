@@ -64,6 +64,7 @@ class OpenFace(Extractor):
         timeout: float = 600.0,
     ) -> None:
         self.csv_dir = csv_dir
+        self.looks_up = "" if csv_dir is None else csv_dir.name
         self.binary = binary
         self.min_confidence = min_confidence
         self.timeout = timeout

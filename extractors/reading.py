@@ -22,8 +22,10 @@ def sound_of(clip: Clip, rate: int) -> Waveform:
         sound = read_waveform(path, rate, start=clip.start, end=clip.end)
     else:
         rates = shared.rates | {rate}
+        tape = None if clip.start is None and clip.end is None else shared.tape
         sounds = shared.once(
-            ("sound", path, rates), lambda: read_waveforms(path, rates, start=clip.start, end=clip.end)
+            ("sound", path, rates),
+            lambda: read_waveforms(path, rates, start=clip.start, end=clip.end, tape=tape),
         )
         sound = sounds[rate]
     if clip.audit is not None:

@@ -15,6 +15,8 @@ class Shared:
         rates: The sampling rates, in Hz, that will be asked for.
         readers: How many readers every stream will have; what all of them have read is forgotten.
         still_alive: Called by extractors that work for long before they give anything.
+        tape: The sound that earlier clips were cut from, for one that follows them in the same file; see
+            `extractors.audio.Tape`.
     """
 
     def __init__(
@@ -22,8 +24,10 @@ class Shared:
         rates: frozenset[int] = frozenset(),
         readers: int = 1,
         still_alive: Callable[[], None] = lambda: None,
+        tape: Any = None,
     ) -> None:
         self.rates = rates
+        self.tape = tape
         self.readers = readers
         self.still_alive = still_alive
         self._made: dict[Hashable, Any] = {}

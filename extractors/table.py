@@ -64,6 +64,7 @@ class FeatureTable(Extractor):
         if (start is None) != (end is None):
             raise TableError(f"features table {path.name}: name both `start` and `end`, or neither")
         self.path = path
+        self.looks_up = path.name
         self.modality = modality  # type: ignore[misc]  # the one extractor whose modality is data
         self.key = key
         self.key_pattern = key_pattern

@@ -80,7 +80,7 @@ def load_data(workspace: Workspace, manifest: Manifest, head: str, fold: int | N
         if clip_id in missing:
             continue
         try:
-            made = _input(model, [feature.clips[clip_id] for feature in found])
+            made = clip_input(model, [feature.clips[clip_id] for feature in found])
         except JoinError as error:
             names = " and ".join(map(repr, spec.feature_names))
             raise FeatureError(f"head {head!r}: features {names}: clip {clip_id}: {error}") from error
@@ -94,18 +94,22 @@ def load_data(workspace: Workspace, manifest: Manifest, head: str, fold: int | N
         raise AffectstackError(f"head {head!r}: no clip has a valid row of feature {names}; see failures.csv")
     owners = subjects.loc[clips].to_numpy()
     if spec.speaker_norm:
-        inputs = _normalised(inputs, owners.tolist())
+        inputs = normalised(inputs, owners.tolist())
     named = pd.Categorical(labels.loc[clips], categories=workspace.classes(manifest))
     return HeadData(clips, inputs, named, owners, dict(sorted(missing.items())), indexes)
 
 
 def inputs_of(head: Head, data: HeadData, rows: NDArray[np.bool_]) -> Any:
     """Return the chosen clips as a head wants them."""
-    chosen = [data.inputs[i] for i in np.flatnonzero(rows)]
-    return chosen if head.sequence else np.stack(chosen)
+    return as_read(head, [data.inputs[i] for i in np.flatnonzero(rows)])
 
 
-def _input(head: Head, features: Sequence[Features]) -> Input | None:
+def as_read(head: Head, inputs: Sequence[Any]) -> Any:
+    """Return the inputs of some clips as a head's methods take them."""
+    return list(inputs) if head.sequence else np.stack(inputs)
+
+
+def clip_input(head: Head, features: Sequence[Features]) -> Input | None:
     """Return what a head reads of a clip, or None if a feature has no valid row.
 
     A head of several inputs gets one feature each. Another one gets all of them side by side: averages, or
@@ -134,7 +138,7 @@ def _mean(features: Features) -> Array | None:
     return pool_mean(features.values, features.valid)
 
 
-def _normalised(inputs: Sequence[Any], owners: Sequence[str]) -> list[Input]:
+def normalised(inputs: Sequence[Any], owners: Sequence[str]) -> list[Input]:
     """Z-score every feature over its own subject's clips, each input of a head by itself."""
     if not isinstance(inputs[0], tuple):
         return list(normalise_by_subject(inputs, owners))

@@ -149,6 +149,36 @@ def _without(rows: Joined, sources: Sequence[int]) -> Joined:
     return replace(rows, posteriors=posteriors)
 
 
+def fit_on_all(tables: Sequence[PosteriorTable], fuser: Fuser, protocol: Protocol) -> Fuser:
+    """Fit a fuser for clips from outside the experiment, which no fold tests.
+
+    It learns from the test rows of all folds that all of its sources have; the model of each row had not seen
+    its subject.
+
+    Args:
+        tables: Its sources.
+        fuser: Unfitted; rules stay as they are.
+        protocol: Labels, subjects, and the class order of the result.
+
+    Raises:
+        FusionError: If sources differ in classes or folds, or no clip has all of them.
+        LeakError: If a row was made by a model that had seen its subject.
+    """
+    _same_folds(tables)
+    if not fuser.trainable:
+        return fuser
+    parts = []
+    for k in range(len(tables[0].about.test_subjects)):
+        for table in tables:
+            _refuse_seen(table, "test", k, protocol)
+        parts.append(_join(tables, "test", k, protocol, "drop", fuser.raw))
+    clips = [clip for part in parts for clip in part.clip_ids]
+    number = {c: i for i, c in enumerate(protocol.classes)}
+    y = np.array([number[label] for label in protocol.labels.loc[clips]])
+    rows = np.concatenate([part.posteriors for part in parts])
+    return fuser.fit(rows, y, protocol.subjects.loc[clips].tolist())
+
+
 def available(tables: Sequence[PosteriorTable]) -> list[Stacking]:
     """Return the grades that the rows of these sources allow."""
     folds = range(len(tables[0].about.test_subjects))

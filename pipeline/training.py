@@ -224,6 +224,13 @@ def fit_head(workspace: Workspace, job: FoldJob, data: HeadData, rows: NDArray[n
     return head
 
 
+def class_posteriors(head: Head, X: Any, classes: Sequence[str]) -> NDArray[np.float64]:
+    """Return `[N, K]` posteriors in the experiment's class order, 0 for classes that the head never saw."""
+    posteriors = np.zeros((len(X), len(classes)))
+    posteriors[:, [list(classes).index(c) for c in head.classes_]] = head.predict_proba(X)
+    return posteriors
+
+
 def _refuse_nothing(job: FoldJob, rows: NDArray[np.bool_]) -> None:
     if not rows.any():
         raise AffectstackError(f"head {job.head!r}: fold {job.fold.index} has no training clips")
@@ -242,6 +249,5 @@ def _predict(
     clip_ids = [data.clip_ids[i] for i in np.flatnonzero(rows)]
     posteriors = np.zeros((len(clip_ids), len(classes)))
     if clip_ids:
-        known = [list(classes).index(c) for c in head.classes_]
-        posteriors[:, known] = head.predict_proba(inputs_of(head, data, rows))
+        posteriors = class_posteriors(head, inputs_of(head, data, rows), classes)
     return rows_of(clip_ids, posteriors, classes, outer, inner, split)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from browser import browser, browser_page  # noqa: F401  # fixtures
 
 # Read by huggingface_hub when it is imported: no test may reach for the hub.
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -21,6 +21,7 @@ import numpy as np
 
 from affectstack import AffectstackError
 from affectstack.hashing import clip_sha256
+from extractors.audio import Tape
 from extractors.audit import Audit
 from extractors.contract import (
     BadFeaturesError,
@@ -48,7 +49,7 @@ class SourceChangedError(ClipError):
 def main() -> None:
     """Serve one engine until it closes the connection."""
     channel = Connection(int(sys.argv[1]))
-    _settle()
+    settle()
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the engine has ended
         _serve(channel)
 
@@ -59,7 +60,7 @@ def _serve(channel: "Connection[Any, Any]") -> None:
     if setup.memory:
         resource.setrlimit(resource.RLIMIT_DATA, (setup.memory, setup.memory))
     channel.send(Done())  # ready
-    told = time.monotonic()
+    told, tape = time.monotonic(), Tape()
 
     def alive() -> None:
         nonlocal told
@@ -69,18 +70,21 @@ def _serve(channel: "Connection[Any, Any]") -> None:
 
     while True:
         job: Job = channel.recv()
-        for item in work(job, setup, alive):
+        for item in work(job, setup, alive, tape):
             channel.send(item)
         channel.send(Done())
 
 
-def work(job: Job, setup: Setup, still_alive: Callable[[], None] = lambda: None) -> Iterator[Item]:
+def work(
+    job: Job, setup: Setup, still_alive: Callable[[], None] = lambda: None, tape: Tape | None = None
+) -> Iterator[Item]:
     """Do one clip for all features that want it; its media are decoded once.
 
     Args:
         job: The clip, and which features want it.
         setup: What to work with.
         still_alive: Called where work takes long before anything comes of it.
+        tape: The sound of the clips before, which this one may follow in the same file.
     """
     chosen = {name: setup.extractors[name] for name in job.features}
     try:
@@ -92,7 +96,7 @@ def work(job: Job, setup: Setup, still_alive: Callable[[], None] = lambda: None)
     rates = frozenset(e.sound_rate for e in chosen.values() if e.sound_rate is not None)
     networks = {n: e for n, e in chosen.items() if isinstance(e, WindowExtractor)}
     frames = sum(e.modality == "video" for e in networks.values())
-    shared = Shared(rates, max(1, frames), still_alive)
+    shared = Shared(rates, max(1, frames), still_alive, tape)
     clips = {name: replace(job.take.clip, shared=shared, audit=Audit()) for name in chosen}
     for name, extractor in chosen.items():
         if name not in networks:
@@ -179,7 +183,7 @@ def _refuse_other(once: Features, again: Features) -> None:
         )
 
 
-def _settle() -> None:
+def settle() -> None:
     """Become a process that computes on one thread, leaves signals to its parent and dies with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

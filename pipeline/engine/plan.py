@@ -189,8 +189,7 @@ def make_plan(
     source = None
     if extractor.reads_feature is not None:
         index = read_index(workspace, extractor.reads_feature)
-        identity["pictures"] = index.identity
-        source = index.open(workspace)
+        source, identity = index.open(workspace), identity_of(workspace, feature, extractor, index.identity)
         extractor.rows_per_second = workspace.extractor(extractor.reads_feature).rows_per_second
     fingerprint = identity_sha256(identity)
     folder = workspace.folder / "features" / identity["extractor"] / fingerprint[:12]
@@ -226,15 +225,29 @@ def identified(
     extractor = workspace.extractor(feature)
     if isinstance(extractor, WindowExtractor):
         extractor.precision = _resolved(extractor, precision, feature)
-    identity = {"extractor": workspace.experiment.features[feature].extractor, **extractor.identity()}
     if extractor.trained_on and (strangers := sorted(extractor.trained_on - set(manifest.subjects()))):
         raise ConfigError(
             f"features.{feature}: trained_on names {', '.join(map(repr, strangers[:5]))}; "
             "the manifest has no such subject"
         )
+    return extractor, identity_of(workspace, feature, extractor)
+
+
+def identity_of(
+    workspace: Workspace, feature: str, extractor: Extractor, pictures: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return all that decides a feature's values, as JSON.
+
+    Args:
+        workspace: The experiment.
+        feature: The feature's name.
+        extractor: Its extractor, whose precision is decided.
+        pictures: The same of the feature whose pictures it reads.
+    """
+    identity = {"extractor": workspace.experiment.features[feature].extractor, **extractor.identity()}
     if extractor.trained_on:
         identity["trained_on"] = sorted(extractor.trained_on)
-    return extractor, identity
+    return identity if pictures is None else {**identity, "pictures": pictures}
 
 
 def changed_keys(before: dict[str, Any], now: dict[str, Any]) -> str:

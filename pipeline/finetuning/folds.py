@@ -20,7 +20,7 @@ from manifests import Fold
 from pipeline.engine.plan import Takes
 from pipeline.files import canonical_json, publish, publish_json, read_json
 from pipeline.finetuning.loop import Learned, Loop, Settings
-from pipeline.finetuning.network import SpeechClassifier, save
+from pipeline.finetuning.network import SpeechClassifier, fewest_samples, save
 from pipeline.posteriors import NO_INNER, About, ModelNote, PosteriorTable, rows_of, to_parquet
 from pipeline.progress import Meter
 from pipeline.protocol import Protocol
@@ -245,11 +245,7 @@ class Finetuning:
     @property
     def _shortest(self) -> int:
         """The fewest samples that SpecAugment can mask a stretch of."""
-        config = self._extractor.config
-        samples = config.mask_time_length if config.apply_spec_augment else 1
-        for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
-            samples = (samples - 1) * stride + kernel
-        return int(samples)
+        return fewest_samples(self._extractor.config)
 
     def _refuse_known(self) -> None:
         for fold in self.protocol.folds:

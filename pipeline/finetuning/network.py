@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from affectstack import AffectstackError
 from pipeline.files import WriteError
 
 if TYPE_CHECKING:
-    from transformers import Wav2Vec2Model
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 Pool = Literal["mean", "max", "mean-unmasked"]
 
@@ -96,3 +97,36 @@ def save(network: SpeechClassifier, folder: Path, sampling_rate: int, normalises
         save_file(head, folder / "head.safetensors")
     except (OSError, SafetensorError) as error:
         raise WriteError(f"cannot write {folder}: {error}") from error
+
+
+def load(encoder: "Wav2Vec2Model", folder: Path, classes: int, pool: Pool) -> SpeechClassifier:
+    """Return a network of which `save` wrote the head, ready to classify.
+
+    Args:
+        encoder: Its encoder, read from the same folder.
+        folder: Where it was saved.
+        classes: K.
+        pool: As it was trained.
+
+    Raises:
+        AffectstackError: If the head is absent, damaged, or of another shape.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    network = SpeechClassifier(encoder, classes, pool)
+    path = folder / "head.safetensors"
+    try:
+        network.head.load_state_dict(load_file(path), strict=True)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise AffectstackError(f"{path}: not the head of a fine-tuned encoder ({reason})") from error
+    return network.eval().requires_grad_(False)
+
+
+def fewest_samples(config: "Wav2Vec2Config") -> int:
+    """Return the fewest samples of which SpecAugment can mask a stretch; shorter pieces are left out."""
+    samples = config.mask_time_length if config.apply_spec_augment else 1
+    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+        samples = (samples - 1) * stride + kernel
+    return int(samples)

@@ -232,7 +232,7 @@ def audit_table(audit: pd.DataFrame) -> Table:
         ["clip", "view", "feature", "frames stated", "decoded", "repeated", "missing", "sound starts, s",
          "sound ends, s", "remarks"],
         rows,
-        f"What containers say, against what was decoded; times of the sound are against the picture's. {note}",
+        f"What containers say, against what was decoded; the sound's times are against the picture's. {note}",
     )  # fmt: skip
 
 

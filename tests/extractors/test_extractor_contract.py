@@ -364,6 +364,15 @@ def test_a_clip_without_files_is_a_missing_medium(name: str, required: dict[str,
         make(name, required).extract(Clip("a"))
 
 
+@pytest.mark.parametrize("name", list(EXTRACTORS))
+def test_values_are_computed_from_something_or_looked_up(
+    name: str, required: dict[str, dict[str, Any]]
+) -> None:
+    """Who wants them of a new clip must know which."""
+    extractor = make(name, required)
+    assert extractor.reads_media or extractor.reads_feature or extractor.looks_up
+
+
 # In other processes
 
 TINY = {

@@ -45,6 +45,11 @@ def save(folder: Path, frame: pd.DataFrame, name: str = "a.csv", blanks: bool = 
     return folder
 
 
+def test_csv_files_are_looked_up_and_the_program_is_not(tmp_path: Path) -> None:
+    assert OpenFace().looks_up == ""
+    assert OpenFace(csv_dir=tmp_path / "aus").looks_up == "aus"
+
+
 def test_the_columns_are_those_of_mmer_in_its_order() -> None:
     assert list(AU_COLUMNS) == ORDER
     assert OpenFace().feature_names == AU_COLUMNS

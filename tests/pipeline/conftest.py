@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trained as corpus
 from lab import CLASSES, Lab, write_corpus
 
 
@@ -47,3 +48,12 @@ def change(lab: Lab) -> Callable[..., None]:
         lab.save()
 
     return apply
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An experiment on films with sound, extracted and trained; tests that change it copy its folder."""
+    folder = tmp_path_factory.mktemp("trained")
+    corpus.write_corpus(folder)
+    corpus.train(folder / "experiment.yaml")
+    return folder / "experiment.yaml"

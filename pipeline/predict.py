@@ -1,0 +1,106 @@
+"""`python -m pipeline.predict FILE…`: posteriors of new clips, by the experiment's own models."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli import (
+    DEFAULT_EXPERIMENT,
+    EXIT_OK,
+    EXIT_SOME_FAILED,
+    ExperimentOption,
+    SetOption,
+    WorkersOption,
+    complain,
+    relative_to_cwd,
+    run,
+    say,
+)
+from pipeline.files import publish
+from pipeline.predicting.prediction import Prediction, Refusal, likeliest
+from pipeline.predicting.predictor import Predictor
+from pipeline.predicting.timeline import file_names, plot, printable, table
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def predict(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Video or sound files.")],
+    experiment: ExperimentOption = DEFAULT_EXPERIMENT,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON list, and notes as errors are.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the timeline of every file there, as CSV and SVG.")
+    ] = None,
+    window: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds of the windows that files are cut into; default: long ones, as the corpus' clips."
+        ),
+    ] = None,
+    hop: Annotated[
+        float | None, typer.Option(help="Seconds from one window to the next; default: half of one.")
+    ] = None,
+    one_speaker: Annotated[
+        bool, typer.Option("--one-speaker", help="The same speaker, and no other, is in all files.")
+    ] = False,
+    workers: WorkersOption = None,
+    overrides: SetOption = None,
+) -> int:
+    """Say what the experiment's models make of new clips; exit code 2 if they can make nothing of one."""
+    names = file_names(files)
+    told: list[dict[str, object]] = []
+    notes: dict[str, None] = {}
+    failed = 0
+    with Predictor(experiment, overrides or (), workers=workers) as predictor:
+        for result in predictor.predict_all(files, window=window, hop=hop, one_speaker=one_speaker):
+            name = next(names)
+            told.append(result.as_json())
+            if isinstance(result, Refusal):
+                failed += 1
+                complain(printable(str(result)))
+                continue
+            notes |= dict.fromkeys(result.notes)
+            if not as_json:
+                for line in _lines(result):
+                    say(printable(line))
+            if out is not None:
+                publish(out / f"{name}.csv", table(result, result.path.name))
+                publish(out / f"{name}.svg", plot(result, result.path.name))
+    if as_json:
+        say(json.dumps(told, indent=1))
+    for note in notes:
+        typer.echo(f"note: {printable(note)}", err=as_json)
+    if out is not None and failed < len(files):
+        typer.echo(f"wrote the timelines to {relative_to_cwd(out)}", err=as_json)
+    return EXIT_SOME_FAILED if failed else EXIT_OK
+
+
+def _lines(result: Prediction) -> Iterator[str]:
+    """Yield what a person wants to read."""
+    windows = len(result.timeline)
+    cut = f", {windows} windows" if windows > 1 else ""
+    yield f"{result.path.name}: {result.label} {result.confidence:.1%} ({result.seconds:.1f} s{cut})"
+    ranked = sorted(result.posteriors.items(), key=lambda item: -item[1])
+    yield "  " + ", ".join(f"{name} {share:.1%}" for name, share in ranked)
+    for source in result.sources:
+        modalities = f" ({', '.join(source.modalities)})" if source.modalities else ""
+        if source.posteriors is None:
+            yield f"  not used: {source.name}{modalities}: {source.reason}"
+            continue
+        part = f" in {source.windows} of {windows} windows; else: {source.reason}" if source.reason else ""
+        top = likeliest(source.posteriors)
+        yield f"  used: {source.name}{modalities}: {top} {source.posteriors[top]:.1%}{part}"
+    if windows > 1:
+        for piece in result.timeline:
+            what = f"{piece.label} {piece.posteriors[piece.label]:.1%}" if piece.posteriors else "nothing"
+            yield f"  {piece.start:8.2f} – {piece.end:.2f} s  {what}"
+
+
+if __name__ == "__main__":
+    run(app)

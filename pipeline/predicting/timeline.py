@@ -1,0 +1,103 @@
+"""The windows of a recording as a table and as a picture."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pipeline.predicting.prediction import Prediction
+from pipeline.report.page import INK, SERIES, SOFT, style
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+def table(prediction: Prediction, name: str) -> bytes:
+    """Return the timeline as CSV: one row per window, with empty posteriors where no source could be used.
+
+    Args:
+        prediction: The recording.
+        name: What its owner calls it. Text that a spreadsheet would take for a formula gets an apostrophe.
+    """
+    classes = list(prediction.posteriors)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "start", "end", "label", *(f"p:{c}" for c in classes), "sources"])
+    for window in prediction.timeline:
+        own = window.posteriors or {}
+        writer.writerow(
+            [
+                as_text(printable(name)),
+                f"{window.start:.3f}",
+                f"{window.end:.3f}",
+                as_text(window.label),
+                *(f"{own[c]:.6f}" if own else "" for c in classes),
+                as_text(" ".join(window.sources)),
+            ]
+        )
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def as_text(cell: str) -> str:
+    """Return text that no spreadsheet takes for a formula."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def plot(prediction: Prediction, name: str) -> bytes:
+    """Return the timeline as SVG: the posterior of every class over time, broken where there is none.
+
+    Args:
+        prediction: The recording.
+        name: What its owner calls it.
+    """
+    with style():
+        figure = Figure(figsize=(8, 3.4), layout="constrained", facecolor="white")
+        axes = figure.subplots()
+        lines = []
+        for number, label in enumerate(prediction.posteriors):
+            colour, dash = SERIES[number % len(SERIES)], ("-", "--", ":")[number // len(SERIES) % 3]
+            times, heights = _steps(prediction, label)
+            lines += axes.plot(times, heights, color=colour, linestyle=dash, linewidth=1.6)
+        axes.set(xlim=(0, prediction.seconds), ylim=(0, 1), xlabel="seconds", ylabel="posterior")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color=SOFT, alpha=0.25)
+        title = axes.set_title("", loc="left", color=INK)
+        title.set(text=printable(name), parse_math=False)
+        legend = axes.legend(
+            lines, ["-"] * len(lines), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False
+        )
+        for text, label in zip(legend.get_texts(), prediction.posteriors, strict=True):
+            text.set(text=label, parse_math=False)
+        out = io.BytesIO()
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    return out.getvalue()
+
+
+def file_names(paths: Sequence[Path]) -> Iterator[str]:
+    """Yield a plain name for the files of each recording, no two the same."""
+    taken: set[str] = set()
+    for path in paths:
+        stem = re.sub(r"[^A-Za-z0-9._-]", "_", path.stem).lstrip(".-") or "recording"
+        name, number = stem, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.lower())
+        yield name
+
+
+def printable(text: str) -> str:
+    """Return text without what would steer a terminal or break a file."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _steps(prediction: Prediction, label: str) -> tuple[list[float], list[float]]:
+    """Return a line through the middles of windows, level over one that stands alone."""
+    windows = prediction.timeline
+    heights = [w.posteriors[label] if w.posteriors else np.nan for w in windows]
+    if len(windows) == 1:
+        return [windows[0].start, windows[0].end], heights * 2
+    return [(w.start + w.end) / 2 for w in windows], heights
