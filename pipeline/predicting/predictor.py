@@ -89,7 +89,7 @@ class Predictor:
         self._fuser = self._workspace.fuser()
         self._fuser.check(len(self._names))
         self._fitted: dict[tuple[int, ...], Fuser] = {}
-        self._usual = _usual_length(Takes(manifest, self._workspace.root))
+        self._usual, self._why_usual = _usual_length(Takes(manifest, self._workspace.root))
         self._known = _known_files(manifest)
         made: dict[str, Extractor] = {}
         for source in self._sources.values():
@@ -275,7 +275,7 @@ class Predictor:
                 cutting.window or cutting.usual,
                 cutting.hop or (cutting.window or cutting.usual) / 2,
             )
-            usual = "" if cutting.window else ", the median length of the corpus' clips"
+            usual = "" if cutting.window else f", {self._why_usual}"
             yield (
                 f"{recording.seconds:.1f} s in {len(spans)} windows of {window:.2f} s{usual}, one every "
                 f"{hop:.2f} s; the whole is the mean of its windows"
@@ -333,10 +333,12 @@ def _taken(of_windows: Iterator[T], cut: _Cut | str) -> list[T]:
     return [] if isinstance(cut, str) else list(islice(of_windows, len(cut[1])))
 
 
-def _usual_length(takes: Takes) -> float:
-    """Return the median length of the corpus' clips, in seconds."""
+def _usual_length(takes: Takes) -> tuple[float, str]:
+    """Return how long a window of a long recording is, in seconds, and why."""
     known = [seconds for i in range(len(takes)) if (seconds := takes.seconds(i))]
-    return round(float(np.median(known)), 2) if known else _USUAL
+    if not known:
+        return _USUAL, "since the manifest does not say how long the corpus' clips are"
+    return round(float(np.median(known)), 2), "the median length of the corpus' clips"
 
 
 def _known_files(manifest: Manifest) -> dict[str, tuple[str, str]]:

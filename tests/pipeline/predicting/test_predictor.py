@@ -179,6 +179,14 @@ def test_a_long_recording_gives_a_timeline(predictor: Predictor, films: dict[str
     assert (one.start, one.end) == (0.0, long.seconds)
 
 
+def test_where_nobody_knows_how_long_clips_are_windows_say_so(copied: Path, films: dict[str, Path]) -> None:
+    frame = pd.read_csv(copied.parent / "manifest.csv")
+    frame.drop(columns="duration").to_csv(copied.parent / "manifest.csv", index=False)
+    with Predictor(copied, ["fusion.sources=[voice-log]"], workers=1) as predictor:
+        long = predictor.predict(films["long"])
+    assert any("windows of 4.00 s, since the manifest does not say" in note for note in long.notes)
+
+
 def test_a_window_is_what_a_clip_with_a_start_and_an_end_would_be(
     predictor: Predictor, films: dict[str, Path]
 ) -> None:
