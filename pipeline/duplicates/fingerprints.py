@@ -15,12 +15,12 @@ from extractors import Features
 from extractors.contract import MissingMediaError, TooShortError
 from extractors.fingerprint import SoundFingerprint
 from manifests import Manifest
+from pipeline.duplicates.matching import Print
 from pipeline.engine.local import memory_per_worker
 from pipeline.engine.messages import Failed, Job, Limits, Setup, Take, Whole
 from pipeline.engine.plan import Takes
 from pipeline.engine.pool import DecoderPool
 from pipeline.files import canonical_json, publish
-from pipeline.matching import Print
 from pipeline.workspace import Workspace
 
 _FILE = Path("features") / "fingerprints.parquet"

@@ -12,10 +12,10 @@ from lab import Lab
 
 from manifests import CORPORA
 from pipeline.duplicates import Pair, find_duplicates
+from pipeline.duplicates.fingerprints import Fingerprints
 from pipeline.experiment import load
-from pipeline.fingerprints import Fingerprints
 
-sys.path.append(str(Path(__file__).parents[1] / "extractors"))  # the makers of clips and sounds
+sys.path.append(str(Path(__file__).parents[2] / "extractors"))  # the makers of clips and sounds
 from clip_makers import write_clip
 from sounds import RATE, voice, write_copy, write_sound
 
@@ -54,7 +54,7 @@ def test_a_copy_in_a_video_file_of_another_subject_is_a_leak(corpus: Callable[..
     lab = corpus({"clip_id": "copy", "subject": "t", "video": "copy.mp4"})
     write_copy(lab.folder / "corpus/copy.mp4", voice(1, 1.5))
     (lab.folder / "manifest.csv").write_text((lab.folder / "manifest.csv").read_text())
-    assert lab.run("duplicates", "--workers", "1") == 2
+    assert lab.run("duplicates.__main__", "--workers", "1") == 2
     (pair,) = pairs(lab)
     assert (pair.first, pair.second, pair.kind, pair.subjects) == ("v1", "copy", "same sound", ("s1", "t"))
     assert 0.85 < pair.similarity < 1
@@ -68,7 +68,7 @@ def test_a_copy_in_a_video_file_of_another_subject_is_a_leak(corpus: Callable[..
 def test_equal_files_of_one_subject_are_no_leak(corpus: Callable[..., Lab]) -> None:
     lab = corpus({"clip_id": "again", "subject": "s2", "audio": "again.wav"})
     write_sound(lab.folder / "corpus/again.wav", voice(2, 1.5))
-    assert lab.run("duplicates", "--workers", "1") == 0, lab.err
+    assert lab.run("duplicates.__main__", "--workers", "1") == 0, lab.err
     assert pairs(lab) == [Pair("v2", "again", "same file", 1.0, ("s2", "s2"))]
     assert "pairs of one subject: 1. No leak" in lab.out
 
@@ -83,7 +83,7 @@ def test_equal_files_are_found_by_their_hashes_where_the_media_are_not(corpus: C
     assert found.looked_at == 0
     assert "no such file" in found.reason
     assert [(p.first, p.second, p.kind, p.across) for p in found.pairs] == [("v0", "v3", "same file", True)]
-    assert lab.run("duplicates") == 2
+    assert lab.run("duplicates.__main__") == 2
     assert "no sound was compared" in lab.out
 
 
@@ -95,7 +95,7 @@ def test_a_second_look_listens_to_nothing(
     write_sound(lab.folder / "corpus/again.wav", voice(2, 1.5))
     first = find_duplicates(load(lab.folder / "experiment.yaml"), 1)
     assert [p.kind for p in first.pairs] == ["same file"]
-    monkeypatch.setattr("pipeline.fingerprints.DecoderPool", None)
+    monkeypatch.setattr("pipeline.duplicates.fingerprints.DecoderPool", None)
     assert find_duplicates(load(lab.folder / "experiment.yaml"), 1) == first
 
 
@@ -139,7 +139,7 @@ def test_clips_without_sound_are_counted(corpus: Callable[..., Lab]) -> None:
         {"clip_id": "mute", "subject": "t", "video": "mute.mp4"}, {"clip_id": "none", "subject": "t"}
     )
     write_clip(lab.folder / "corpus/mute.mp4", 5)
-    assert lab.run("duplicates", "--workers", "1") == 0, lab.err
+    assert lab.run("duplicates.__main__", "--workers", "1") == 0, lab.err
     assert "4 of 6 clips compared by sound, 2 without sound" in lab.out
     assert "no clip is a copy of another" in lab.out
 
@@ -150,7 +150,7 @@ def test_a_file_that_cannot_be_read_costs_itself_and_is_named(corpus: Callable[.
         {"clip_id": "gone", "subject": "t", "audio": "gone.wav"},
     )
     (lab.folder / "corpus/bad.wav").write_bytes(b"RIFF but no sound")
-    assert lab.run("duplicates", "--workers", "1") == 2
+    assert lab.run("duplicates.__main__", "--workers", "1") == 2
     assert "4 of 6 clips compared by sound, 2 unreadable" in lab.out
     assert "not read: bad: DecodeError: bad.wav" in lab.out
     assert "not read: gone: DecodeError: gone.wav: no such file" in lab.out
@@ -191,7 +191,7 @@ def test_texts_that_are_equal_are_no_recordings(corpus: Callable[..., Lab]) -> N
 def test_tables_for_a_paper(corpus: Callable[..., Lab], form: str) -> None:
     lab = corpus({"clip_id": "again_1", "subject": "s2", "audio": "again.wav"})
     write_sound(lab.folder / "corpus/again.wav", voice(2, 1.5))
-    assert lab.run("duplicates", "--workers", "1", "--format", form) == 0
+    assert lab.run("duplicates.__main__", "--workers", "1", "--format", form) == 0
     assert r"again\_1" in lab.out
     assert lab.out.lstrip().startswith({"md": "##", "tex": r"\begin{table}"}[form])
 

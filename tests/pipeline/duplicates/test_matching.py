@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.matching import MAX_ERRORS, NEIGHBOURS, NOTHING, Print, errors, same_sound
+from pipeline.duplicates.matching import MAX_ERRORS, NEIGHBOURS, NOTHING, Print, errors, same_sound
 
 
 def drawn(seed: int, rows: int = 300) -> Print:
