@@ -5,7 +5,6 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -130,10 +129,20 @@ class Redrawing:
         self._data = _load(self._work)
         for head, data in self._data.items():
             _refuse_seen(data, head)
-            for split in self.splits:
-                refuse_empty_folds(data, split.folds, head)
         self._decides = self._what_decides()
         self._rows = _read(self.path)
+
+    @property
+    def marks(self) -> dict[str, list[str]]:
+        """What sets the figures of a head apart, by head."""
+        specs = self._work.workspace.experiment.heads
+        return {
+            head: [
+                *(["transductive"] if specs[head].speaker_norm else []),
+                *(["untrained"] if any(index.untrained for index in data.indexes) else []),
+            ]
+            for head, data in self._data.items()
+        }
 
     def todo(self) -> list[Split]:
         """Return the splits that are not finished."""
@@ -314,6 +323,8 @@ def _try(work: _Work, data: Mapping[str, HeadData], split: Split) -> list[Row] |
     classes = workspace.classes(work.manifest)
     protocol = Protocol.from_manifest(work.manifest, workspace.experiment.label, classes, split.folds)
     try:
+        for head, own in data.items():
+            refuse_empty_folds(own, split.folds, head)
         tables = [
             held_out_table(workspace, [FoldJob(h, fold, Path(), "") for fold in split.folds], own, protocol)
             for h, own in data.items()
@@ -333,8 +344,8 @@ def _try(work: _Work, data: Mapping[str, HeadData], split: Split) -> list[Row] |
     return rows
 
 
-# The work that a process did last, and its data.
-_LOADED: list[Any] = []
+# The data of a worker process, which come with its first split.
+_LOADED: list[dict[str, HeadData]] = []
 
 
 def _there(work: _Work, split: Split) -> tuple[Split, list[Row] | str]:

@@ -1,6 +1,7 @@
 """`python -m pipeline.resplit`: how much a figure depends on which subjects meet in a fold."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -97,12 +98,12 @@ def _work(redrawing: Redrawing, workers: int, *, tell: bool) -> int:
             f"{redrawing.k} folds; {count - len(todo)} of {count} are there"
         )
     problems = []
-    with Meter("  training", len(todo), "splits") as meter:
+    with Meter("  training", len(todo), "splits") if tell else nullcontext() as meter:
         for split, problem in redrawing.run(todo, workers):
             if problem:
                 problems.append(f"{split.name}: {problem}")
-                meter.failed += 1
-            if tell:
+            if meter is not None:
+                meter.failed = len(problems)
                 meter.add(1)
     for problem in problems[:_SHOWN]:
         typer.echo(f"  failed: {problem}", err=True)
@@ -166,15 +167,16 @@ def make_tables(redrawing: Redrawing) -> list[Table]:
         f"Accuracy of {count} draws of {redrawing.k} folds by subject, mean of folds, %",
         ["system", *_COLUMNS, "best in"],
         [
-            [system, *_spread(means(rows)), f"{best} of {count}"]
+            [_marked(redrawing, system), *_spread(means(rows)), f"{best} of {count}"]
             for (system, rows), best in zip(draws.items(), _best(draws), strict=True)
         ],
-        "Clips, features and settings are the same in every draw; which subjects meet in a fold differs.",
+        "Clips, features and settings are the same in every draw; which subjects meet in a fold differs."
+        + _meaning(redrawing),
     )
     single = Table(
         f"Accuracy of their {count * redrawing.k} single folds, %",
         ["system", *_COLUMNS],
-        [[system, *_spread(single_folds(rows))] for system, rows in draws.items()],
+        [[_marked(redrawing, system), *_spread(single_folds(rows))] for system, rows in draws.items()],
     )
     fall = Table(
         "Where splits fall",
@@ -182,7 +184,7 @@ def make_tables(redrawing: Redrawing) -> list[Table]:
         [
             [
                 _called(redrawing, place.split),
-                place.system,
+                _marked(redrawing, place.system),
                 str(len(place.split.folds)),
                 f"{100 * place.accuracy:.1f}",
                 f"{place.percentile:.0f}",
@@ -204,6 +206,22 @@ def _best(draws: Mapping[str, Sequence[Row]]) -> list[int]:
     """Return in how many draws each system has the highest accuracy."""
     best = np.argmax([means(rows) for rows in draws.values()], axis=0)
     return [int(count) for count in np.bincount(best, minlength=len(draws))]
+
+
+def _marked(redrawing: Redrawing, system: str) -> str:
+    marks = redrawing.marks.get(system)
+    return f"{system} ({', '.join(marks)})" if marks else system
+
+
+def _meaning(redrawing: Redrawing) -> str:
+    """Return what the marks of the heads mean, and for whom."""
+    meanings = {
+        "transductive": "features were z-scored per speaker with all clips of that speaker, test clips too",
+        "untrained": "features come from random weights and mean little",
+    }
+    there = {mark for marks in redrawing.marks.values() for mark in marks}
+    said = [f" {mark.capitalize()}: {text}." for mark, text in meanings.items() if mark in there]
+    return "".join(said) + (" The fusions of marked heads are marked likewise." if said else "")
 
 
 def _called(redrawing: Redrawing, split: Split) -> str:
