@@ -94,5 +94,6 @@ def _candidates(prints: Sequence[Print]) -> Iterator[tuple[int, int, int]]:
     pairs = []
     for step in range(1, NEIGHBOURS + 1):
         equal = np.flatnonzero(values[step:] == values[:-step])
-        pairs.append(np.column_stack([owners[equal], owners[equal + step], at[equal] - at[equal + step]]))
+        proposed = np.column_stack([owners[equal], owners[equal + step], at[equal] - at[equal + step]])
+        pairs.append(np.unique(proposed, axis=0))  # at once: copies propose each other with every row
     yield from map(tuple, np.unique(np.concatenate(pairs), axis=0).tolist())
