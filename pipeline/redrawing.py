@@ -123,8 +123,8 @@ class Redrawing:
         self.own = own.name
         self.k = _folds_of_a_draw(own) if k is None else k
         self.splits = [
-            *self._drawn(own, times, seed, nested),
             *_named(workspace, self.manifest, own, splits, nested),
+            *self._drawn(own, times, seed, nested),
         ]
         self._data = _load(self._work)
         for head, data in self._data.items():

@@ -54,6 +54,14 @@ def test_a_passage_in_common_is_not_the_same_sound() -> None:
     assert same_sound([one, Print(rows, other.loud)]) == {}
 
 
+def test_an_end_that_is_the_beginning_of_another_is_not_the_same_sound() -> None:
+    """Such as two pieces of one recording that overlap by a third."""
+    long = drawn(1, 500)
+    one, other = (Print(long.rows[part], long.loud[part]) for part in (slice(0, 300), slice(200, 500)))
+    assert same_sound([one, other]) == {}
+    assert errors(one, other, 200) == 1.0
+
+
 def test_what_is_not_loud_counts_for_nothing() -> None:
     one, other = drawn(1), drawn(2)
     loud = np.zeros(300, np.bool_)
