@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from lab import Lab
 
+from extractors.fingerprint import SoundFingerprint
 from manifests import CORPORA
 from pipeline.duplicates import Pair, find_duplicates
 from pipeline.duplicates.fingerprints import Fingerprints
@@ -121,6 +122,19 @@ def test_a_damaged_store_is_made_anew(corpus: Callable[..., Lab], damage: bytes 
         path.write_bytes(damage)
     assert pairs(lab) == before
     assert len(before) == 1
+
+
+def test_fingerprints_of_another_kind_are_made_anew(
+    corpus: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = corpus()
+    pairs(lab)
+    space = load(lab.folder / "experiment.yaml")
+    assert Fingerprints(space, space.manifest()).todo() == []
+    monkeypatch.setattr(
+        "pipeline.duplicates.fingerprints.SoundFingerprint", lambda: SoundFingerprint(loud=30)
+    )
+    assert Fingerprints(space, space.manifest()).todo() == [0, 1, 2, 3]
 
 
 def test_silent_short_and_soundless_clips_match_nothing(corpus: Callable[..., Lab]) -> None:
