@@ -209,32 +209,36 @@ class Redrawing:
         workspace = self._work.workspace
         classes = workspace.classes(self.manifest)
         heads = {
-            head: canonical_json(what_decides(workspace, head, data, classes))
+            head: _short_sha256(canonical_json(what_decides(workspace, head, data, classes)))
             for head, data in self._data.items()
         }
         own = workspace.experiment.fusion.model_dump(mode="json", exclude={"sources", "stacking"})
+        specs = {name: own["missing"] if name in _RULES else own for name in self._work.fusers}
         return heads | {
-            name: canonical_json([name, own["missing"] if name in _RULES else own, heads])
-            for name in self._work.fusers
+            name: _short_sha256(canonical_json([name, spec, heads])) for name, spec in specs.items()
         }
 
     def _fingerprint(self, split: Split, system: str) -> str:
-        parts = [[sorted(fold.test), [sorted(p) for p in fold.inner]] for fold in split.folds]
-        return hashlib.sha256(f"{self._decides[system]}{canonical_json(parts)}".encode()).hexdigest()[:32]
+        """Return what the figures of a system on a split are known by: its settings, then the folds."""
+        fuser = self._work.fusers.get(system)
+        learns = fuser is not None and fuser.trainable
+        parts = [[sorted(f.test), [sorted(p) for p in f.inner] if learns else []] for f in split.folds]
+        return f"{self._decides[system]}-{_short_sha256(canonical_json(parts))}"
 
     def _write(self) -> None:
         """Publish what is known; what was found of these systems with other settings is dropped."""
-        known = {split.name: split for split in self.splits}
         rows = [
             row
-            for (name, system), row in self._rows.items()
-            if system not in self._decides
-            or name not in known
-            or row.fingerprint == self._fingerprint(known[name], system)
+            for row in self._rows.values()
+            if row.fingerprint.startswith(self._decides.get(row.system, ""))
         ]
         frame = pd.DataFrame([vars(row) for row in rows], columns=_COLUMNS)
         frame["accuracy_folds"] = [" ".join(map(repr, row.accuracy_folds)) for row in rows]
         publish(self.path, frame.to_csv(index=False, lineterminator="\n").encode())
+
+
+def _short_sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _chosen(workspace: Workspace, named: Sequence[str] | None) -> tuple[str, ...]:
