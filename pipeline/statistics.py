@@ -83,6 +83,18 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemar:
     return McNemar(only, other, p)
 
 
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p values corrected for being several, in their order.
+
+    Holm 1979: the i-th smallest of m is multiplied by m - i + 1, and none may be below one before it.
+    """
+    order = np.argsort(p, kind="stable")
+    scaled = np.asarray(p, dtype=np.float64)[order] * np.arange(len(p), 0, -1)
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return [float(value) for value in corrected]
+
+
 def calibration(P: NDArray[np.float64], y: NDArray[np.int64]) -> Calibration:
     """Judge posteriors.
 

@@ -2,19 +2,17 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
+from manifests import Manifest
 from pipeline.files import publish, publish_json, read_json
 from pipeline.head_data import HeadData, inputs_of, load_data
-from pipeline.processes import worker_pool
+from pipeline.processes import spread
 from pipeline.protocol import Protocol
 from pipeline.sections import HeadSpec
 from pipeline.statistics import binomial_half_width, subject_interval
@@ -72,32 +70,19 @@ class Sweep:
 
     def todo(self) -> list[FoldJob]:
         """Return what was not tried yet, settings of one feature together."""
-        jobs = [job for own in self.jobs.values() for job in own if read_json(self._path(job)) is None]
+        jobs = [
+            job for own in self.jobs.values() for job in own if read_json(_path(self._cache, job)) is None
+        ]
         return sorted(jobs, key=lambda job: str(_key(self._grid, job.head)))
 
     def run(self, jobs: Sequence[FoldJob], workers: int) -> Iterator[None]:
         """Try settings, in processes where that pays."""
-        if workers == 1 or len(jobs) <= 1:
-            for job in jobs:
-                _try(self._grid, job, self._data_of(job.head), self._path(job))
-                yield
-            return
-        pool, rest = worker_pool(min(workers, len(jobs))), list(jobs)
-        try:
-            there = Thread(target=lambda: pool.submit(int).result(), daemon=True)
-            there.start()
-            with threadpool_limits(1):
-                while rest and there.is_alive():  # for seconds, in which the first settings are tried here
-                    job = rest.pop(0)
-                    _try(self._grid, job, self._data_of(job.head), self._path(job))
-                    yield
-            tasks = [(self._grid, self._manifest, job, self._path(job)) for job in rest]
-            futures = [pool.submit(_try_in_worker, *task) for task in tasks]
-            for future in as_completed(futures):
-                future.result()
-                yield
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        yield from spread(
+            jobs, workers, self._try_here, _try_in_worker, self._grid, self._manifest, self._cache
+        )
+
+    def _try_here(self, job: FoldJob) -> None:
+        _try(self._grid, job, self._data_of(job.head), _path(self._cache, job))
 
     def table(self) -> list[Row]:
         """Return the rows in the order of the experiment."""
@@ -106,7 +91,7 @@ class Sweep:
     def _row(self, name: str, jobs: Sequence[FoldJob]) -> Row:
         right, accuracies, clips = [], [], []
         for job in jobs:
-            note = read_json(self._path(job)) or {}
+            note = read_json(_path(self._cache, job)) or {}
             own = self.protocol.labels.loc[note["clips"]].to_numpy() == np.array(note["guesses"])
             accuracies.append(float(own.mean()))
             right.append(own)
@@ -126,10 +111,6 @@ class Sweep:
         if key not in self._data:
             self._data[key] = load_data(self._grid, self._manifest, name)
         return self._data[key]
-
-    def _path(self, job: FoldJob) -> Path:
-        fold = hashlib.sha256(f"{job.fingerprint}:{job.fold.index}".encode()).hexdigest()
-        return self._cache / f"{fold[:32]}.json"
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
@@ -156,6 +137,12 @@ def _key(workspace: Workspace, name: str) -> tuple[Any, ...]:
     return spec.features, spec.pool, spec.speaker_norm, spec.views, workspace.head(name).sequence
 
 
+def _path(folder: Path, job: FoldJob) -> Path:
+    """Return where the result of a job is kept."""
+    fold = hashlib.sha256(f"{job.fingerprint}:{job.fold.index}".encode()).hexdigest()
+    return folder / f"{fold[:32]}.json"
+
+
 def _try(grid: Workspace, job: FoldJob, data: HeadData, path: Path) -> None:
     in_test = np.isin(data.subjects, sorted(job.fold.test))
     in_train = np.isin(data.subjects, sorted(job.fold.train))
@@ -169,9 +156,9 @@ def _try(grid: Workspace, job: FoldJob, data: HeadData, path: Path) -> None:
 _LOADED: dict[tuple[Any, ...], HeadData] = {}
 
 
-def _try_in_worker(grid: Workspace, manifest: Any, job: FoldJob, path: Path) -> None:
+def _try_in_worker(grid: Workspace, manifest: Manifest, folder: Path, job: FoldJob) -> None:
     key = _key(grid, job.head)
     if key not in _LOADED:
         _LOADED.clear()
         _LOADED[key] = load_data(grid, manifest, job.head)
-    _try(grid, job, _LOADED[key], path)
+    _try(grid, job, _LOADED[key], _path(folder, job))

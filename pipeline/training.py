@@ -68,6 +68,18 @@ def fold_jobs(
     workspace: Workspace, head: str, data: HeadData, folds: Sequence[Fold], classes: Sequence[str]
 ) -> list[FoldJob]:
     """Return the jobs of a head, each with a fingerprint of all that decides its result."""
+    common = what_decides(workspace, head, data, classes)
+    jobs = []
+    for fold in folds:
+        parts = {"test": sorted(fold.test), "inner": [sorted(p) for p in fold.inner]}
+        fingerprint = hashlib.sha256(canonical_json({**common, **parts}).encode()).hexdigest()
+        folder = workspace.folder / "models" / head / f"fold{fold.index}"
+        jobs.append(FoldJob(head, fold, folder, fingerprint))
+    return jobs
+
+
+def what_decides(workspace: Workspace, head: str, data: HeadData, classes: Sequence[str]) -> dict[str, Any]:
+    """Return all that decides what a head learns and says, but for the folds; for hashing."""
     content = hashlib.sha256()
     rows = zip(data.clip_ids, data.labels, data.subjects, data.inputs, strict=True)
     for clip_id, label, subject, values in rows:
@@ -76,7 +88,7 @@ def fold_jobs(
         content.update(f"{clip_id}\0{label}\0{subject}\0{shapes}\n".encode())
         for array in arrays:
             content.update(np.ascontiguousarray(array).tobytes())
-    common = {
+    return {
         "version": __version__,
         "head": workspace.head_identity(head),
         "features": _one_or_all([index.identity_sha256 for index in data.indexes]),
@@ -84,13 +96,6 @@ def fold_jobs(
         "clips": content.hexdigest(),
         "classes": list(classes),
     }
-    jobs = []
-    for fold in folds:
-        parts = {"test": sorted(fold.test), "inner": [sorted(p) for p in fold.inner]}
-        fingerprint = hashlib.sha256(canonical_json({**common, **parts}).encode()).hexdigest()
-        folder = workspace.folder / "models" / head / f"fold{fold.index}"
-        jobs.append(FoldJob(head, fold, folder, fingerprint))
-    return jobs
 
 
 def is_done(job: FoldJob) -> bool:
@@ -107,6 +112,27 @@ def train_folds(
     The head of the whole training part predicts the test clips and, for in-sample stacking, its own
     training clips; one head per inner fold predicts that inner fold's clips ("oof").
     """
+    for job, heads in zip(jobs, _fit(workspace, jobs, data), strict=True):
+        _publish_fold(job, data, heads, classes)
+
+
+def held_out_table(
+    workspace: Workspace, jobs: Sequence[FoldJob], data: HeadData, protocol: Protocol
+) -> PosteriorTable:
+    """Train a head on folds, and return what it says of the clips that its models had not seen.
+
+    Nothing is published, no model is kept, and there are no rows for in-sample stacking.
+    """
+    rows: list[pd.DataFrame] = []
+    models: list[ModelNote] = []
+    for job, heads in zip(jobs, _fit(workspace, jobs, data), strict=True):
+        rows += _held_out(job, data, heads, protocol.classes)
+        models += _notes(job, data, heads)
+    return _table(workspace, jobs[0].head, [data], rows, models, protocol)
+
+
+def _fit(workspace: Workspace, jobs: Sequence[FoldJob], data: HeadData) -> list[dict[int, Head]]:
+    """Return the models of each fold, by inner fold."""
     parts = [(job, inner, rows) for job in jobs for inner, rows in _parts(job, data).items()]
     for job, _, rows in parts:
         _refuse_nothing(job, rows)
@@ -123,9 +149,9 @@ def train_folds(
     except AffectstackError as error:
         folds = ", ".join(str(job.fold.index) for job in jobs)
         raise type(error)(f"head {jobs[0].head!r}, fold {folds}: {error}") from error
-    for job in jobs:
-        own = {inner: head for (of, inner, _), head in zip(parts, heads, strict=True) if of is job}
-        _publish_fold(job, data, own, classes)
+    return [
+        {inner: head for (of, inner, _), head in zip(parts, heads, strict=True) if of is job} for job in jobs
+    ]
 
 
 def _parts(job: FoldJob, data: HeadData) -> dict[int, NDArray[np.bool_]]:
@@ -140,20 +166,9 @@ def _parts(job: FoldJob, data: HeadData) -> dict[int, NDArray[np.bool_]]:
 
 
 def _publish_fold(job: FoldJob, data: HeadData, heads: dict[int, Head], classes: Sequence[str]) -> None:
-    fold, whole = job.fold, heads[NO_INNER]
-    in_test = np.isin(data.subjects, sorted(fold.test))
-    parts = _parts(job, data)
-    tables = [
-        _predict(whole, data, in_test, classes, fold.index, NO_INNER, "test"),
-        _predict(whole, data, parts[NO_INNER], classes, fold.index, NO_INNER, "train"),
-    ]
-    notes = []
-    for inner, head in heads.items():
-        seen = sorted({*data.subjects[parts[inner]].tolist(), *data.seen_subjects})
-        notes.append(ModelNote(fold.index, inner, seen, list(getattr(head, "held_out_", []))))
-        if inner != NO_INNER:
-            held = parts[NO_INNER] & ~parts[inner]
-            tables.append(_predict(head, data, held, classes, fold.index, inner, "oof"))
+    whole, in_train = heads[NO_INNER], _parts(job, data)[NO_INNER]
+    tables = _held_out(job, data, heads, classes)
+    tables.insert(1, _predict(whole, data, in_train, classes, job.fold.index, NO_INNER, "train"))
     # Until the new note is there, nothing may pass for finished.
     (job.folder / "fold.json").unlink(missing_ok=True)
     whole.save(job.folder)
@@ -161,8 +176,33 @@ def _publish_fold(job: FoldJob, data: HeadData, heads: dict[int, Head], classes:
     # The note comes last: a job whose note is there is whole.
     publish_json(
         job.folder / "fold.json",
-        {"fingerprint": job.fingerprint, "models": [asdict(n) for n in notes]},
+        {"fingerprint": job.fingerprint, "models": [asdict(n) for n in _notes(job, data, heads)]},
     )
+
+
+def _held_out(
+    job: FoldJob, data: HeadData, heads: dict[int, Head], classes: Sequence[str]
+) -> list[pd.DataFrame]:
+    """Return what the models of a fold say of clips that they had not seen: "test" and "oof" rows."""
+    fold, parts = job.fold, _parts(job, data)
+    in_test = np.isin(data.subjects, sorted(fold.test))
+    tables = [_predict(heads[NO_INNER], data, in_test, classes, fold.index, NO_INNER, "test")]
+    for inner, head in heads.items():
+        if inner != NO_INNER:
+            held = parts[NO_INNER] & ~parts[inner]
+            tables.append(_predict(head, data, held, classes, fold.index, inner, "oof"))
+    return tables
+
+
+def _notes(job: FoldJob, data: HeadData, heads: dict[int, Head]) -> list[ModelNote]:
+    parts = _parts(job, data)
+    seen = {
+        inner: sorted({*data.subjects[rows].tolist(), *data.seen_subjects}) for inner, rows in parts.items()
+    }
+    return [
+        ModelNote(job.fold.index, inner, seen[inner], list(getattr(head, "held_out_", [])))
+        for inner, head in heads.items()
+    ]
 
 
 def assemble(
@@ -179,6 +219,17 @@ def assemble(
         rows.append(pd.read_parquet(_rows_path(job)))
         note = read_json(job.folder / "fold.json") or {}
         models += [ModelNote(**m) for m in note["models"]]
+    return _table(workspace, head, data, rows, models, protocol)
+
+
+def _table(
+    workspace: Workspace,
+    head: str,
+    data: Sequence[HeadData],
+    rows: Sequence[pd.DataFrame],
+    models: list[ModelNote],
+    protocol: Protocol,
+) -> PosteriorTable:
     about = About(
         source=head,
         label=protocol.label,

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from pipeline.statistics import binomial_half_width, calibration, mcnemar, subject_interval
+from pipeline.statistics import binomial_half_width, calibration, holm, mcnemar, subject_interval
 
 
 @pytest.mark.parametrize(("share", "width"), [(0.8182, 1.99), (0.6213, 2.51), (0.1333, 1.76)])
@@ -61,3 +61,10 @@ def test_an_interval_holds_only_what_can_be(clips: list[tuple[str, bool]]) -> No
 def test_the_same_numbers_come_again() -> None:
     values, owners = np.random.default_rng(0).random(50), [f"s{i % 7}" for i in range(50)]
     assert subject_interval(values, owners) == subject_interval(values, owners)
+
+
+def test_holm_by_hand() -> None:
+    """Holm 1979: 0.01 * 4, then 0.02 * 3, 0.03 * 2 and 0.2 * 1, none below one before it, none above 1."""
+    assert holm([0.02, 0.2, 0.01, 0.03]) == pytest.approx([0.06, 0.2, 0.04, 0.06])
+    assert holm([0.6, 0.7]) == pytest.approx([1.0, 1.0])
+    assert holm([0.04]) == [0.04]

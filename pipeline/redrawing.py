@@ -1,0 +1,379 @@
+"""Heads and fusions on folds that are drawn again and again, from features that are there."""
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from affectstack import AffectstackError, did_you_mean
+from fusion import FUSERS, Fuser
+from manifests import Fold, Folds, Manifest, ManifestError, make_folds
+from pipeline import stacking
+from pipeline.files import canonical_json, publish
+from pipeline.head_data import HeadData, load_data
+from pipeline.options import ConfigError
+from pipeline.processes import spread
+from pipeline.protocol import Protocol
+from pipeline.scoring import score
+from pipeline.training import FoldJob, LeakError, held_out_table, refuse_empty_folds, what_decides
+from pipeline.workspace import Workspace
+
+_RULES = ("mean", "product")  # of fusions, those that are always shown
+_PUBLISHED = ("mmer", "katerynach")
+_COLUMNS = ["split", "system", "accuracy_mean", "uar", "accuracy_folds", "fingerprint"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Folds to train and test on.
+
+    Attributes:
+        name: What it is called.
+        folds: The outer folds.
+        drawn: Whether it is one of the draws.
+    """
+
+    name: str
+    folds: Folds
+    drawn: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one source or fusion does on one split.
+
+    Attributes:
+        split: The split.
+        system: The source, or the fusion.
+        accuracy_mean: Mean of the folds.
+        uar: Unweighted average recall over all test clips together.
+        accuracy_folds: Per outer fold.
+        fingerprint: Of all that decides these figures.
+    """
+
+    split: str
+    system: str
+    accuracy_mean: float
+    uar: float
+    accuracy_folds: list[float]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What every process needs to know.
+
+    Attributes:
+        workspace: The experiment.
+        manifest: Its clips.
+        heads: Which of its heads.
+        fusers: Unfitted, by the name of their system.
+    """
+
+    workspace: Workspace
+    manifest: Manifest
+    heads: tuple[str, ...]
+    fusers: Mapping[str, Fuser]
+
+
+class Redrawing:
+    """The heads of an experiment on many splits of its subjects.
+
+    What was found is kept in `resplit/<experiment>.csv`, one row per split and system.
+
+    Args:
+        workspace: The experiment.
+        times: How many times folds are drawn: `{by: subject, k: k, seed: s}` for as many seeds s in turn,
+            without the experiment's own folds if they are such.
+        seed: The first of them.
+        k: Folds of a draw; None is as many as the experiment has, or, where it has one fold alone, as many as
+            make test parts of that size.
+        heads: Which heads; None takes those that are fused.
+        splits: What to place among the draws besides the experiment's own folds; None takes the published
+            splits that fit the subjects.
+        with_fusion: Train the experiment's own fusion too, on inner folds.
+
+    Raises:
+        ConfigError: If there are no such heads, or the subjects cannot be drawn differently.
+        LeakError: If a feature has seen subjects of the corpus.
+        FeatureError: If a feature was not extracted.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        times: int,
+        seed: int = 0,
+        k: int | None = None,
+        heads: Sequence[str] | None = None,
+        splits: Sequence[str] | None = None,
+        with_fusion: bool = False,
+    ) -> None:
+        self.times = times
+        self.path = workspace.folder / "resplit" / f"{workspace.file.stem}.csv"
+        self.heads = _chosen(workspace, heads)
+        self.manifest = workspace.labelled()
+        self._work = _Work(workspace, self.manifest, self.heads, _fusers(workspace, self.heads, with_fusion))
+        self.systems = [*self.heads, *self._work.fusers]
+        nested = any(fuser.trainable for fuser in self._work.fusers.values())
+        own = workspace.folds(self.manifest)
+        self.own = own.name
+        self.k = _folds_of_a_draw(own) if k is None else k
+        self.splits = [
+            *_named(workspace, self.manifest, own, splits, nested),
+            *self._drawn(own, times, seed, nested),
+        ]
+        self._data = _load(self._work)
+        for head, data in self._data.items():
+            _refuse_seen(data, head)
+        self._decides = self._what_decides()
+        self._rows = _read(self.path)
+
+    @property
+    def marks(self) -> dict[str, list[str]]:
+        """What sets the figures of a head apart, by head."""
+        specs = self._work.workspace.experiment.heads
+        return {
+            head: [
+                *(["transductive"] if specs[head].speaker_norm else []),
+                *(["untrained"] if any(index.untrained for index in data.indexes) else []),
+            ]
+            for head, data in self._data.items()
+        }
+
+    def todo(self) -> list[Split]:
+        """Return the splits that are not finished."""
+        return [split for split in self.splits if len(self._of(split)) < len(self.systems)]
+
+    def run(self, todo: Sequence[Split], workers: int) -> Iterator[tuple[Split, str]]:
+        """Train on splits, keep what comes of each at once, and yield it with what went wrong, or ""."""
+        done = spread(todo, workers, self._here, _there, self._work)
+        for split, found in done:
+            if isinstance(found, str):
+                yield split, found
+                continue
+            for row in found:
+                fingerprint = self._fingerprint(split, row.system)
+                self._rows[row.split, row.system] = replace(row, fingerprint=fingerprint)
+            self._write()
+            yield split, ""
+
+    def draws(self) -> dict[str, list[Row]]:
+        """Return the finished draws by system, in their order."""
+        return {
+            system: [
+                own[system] for split in self.splits if split.drawn and system in (own := self._of(split))
+            ]
+            for system in self.systems
+        }
+
+    def placed(self) -> list[tuple[Split, dict[str, Row]]]:
+        """Return the other splits with what is known of them by system."""
+        return [(split, self._of(split)) for split in self.splits if not split.drawn]
+
+    def _drawn(self, own: Folds, times: int, seed: int, nested: bool) -> list[Split]:
+        """Return the draws; none is the experiment's own split."""
+        subjects = self.manifest.frame["subject"].nunique()
+        if self.k >= subjects:
+            raise ConfigError(
+                f"{self.k} folds of {subjects} subjects are the same in every draw; give fewer with --k"
+            )
+        drawn: list[Split] = []
+        while len(drawn) < times:
+            folds = make_folds({"by": "subject", "k": self.k, "seed": seed}, self.manifest, self._inner())
+            seed += 1
+            if folds.name != own.name:
+                drawn.append(Split(folds.name, _prepared(folds, nested), drawn=True))
+        return drawn
+
+    def _inner(self) -> int:
+        return self._work.workspace.experiment.inner_folds
+
+    def _here(self, split: Split) -> tuple[Split, list[Row] | str]:
+        return split, _try(self._work, self._data, split)
+
+    def _of(self, split: Split) -> dict[str, Row]:
+        """Return what is known of a split by system."""
+        found = {system: self._rows.get((split.name, system)) for system in self.systems}
+        return {
+            system: row
+            for system, row in found.items()
+            if row is not None and row.fingerprint == self._fingerprint(split, system)
+        }
+
+    def _what_decides(self) -> dict[str, str]:
+        """Return a fingerprint of all that decides the figures of each system, but for the folds."""
+        workspace = self._work.workspace
+        classes = workspace.classes(self.manifest)
+        heads = {
+            head: _short_sha256(canonical_json(what_decides(workspace, head, data, classes)))
+            for head, data in self._data.items()
+        }
+        own = workspace.experiment.fusion.model_dump(mode="json", exclude={"sources", "stacking"})
+        specs = {name: own["missing"] if name in _RULES else own for name in self._work.fusers}
+        return heads | {
+            name: _short_sha256(canonical_json([name, spec, heads])) for name, spec in specs.items()
+        }
+
+    def _fingerprint(self, split: Split, system: str) -> str:
+        """Return what the figures of a system on a split are known by: its settings, then the folds."""
+        fuser = self._work.fusers.get(system)
+        learns = fuser is not None and fuser.trainable
+        parts = [[sorted(f.test), [sorted(p) for p in f.inner] if learns else []] for f in split.folds]
+        return f"{self._decides[system]}-{_short_sha256(canonical_json(parts))}"
+
+    def _write(self) -> None:
+        """Publish what is known; what was found of these systems with other settings is dropped."""
+        rows = [
+            row
+            for row in self._rows.values()
+            if row.fingerprint.startswith(self._decides.get(row.system, ""))
+        ]
+        frame = pd.DataFrame([vars(row) for row in rows], columns=_COLUMNS)
+        frame["accuracy_folds"] = [" ".join(map(repr, row.accuracy_folds)) for row in rows]
+        publish(self.path, frame.to_csv(index=False, lineterminator="\n").encode())
+
+
+def _short_sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _chosen(workspace: Workspace, named: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the heads to train; refuse those that cannot be trained on other folds."""
+    known = workspace.experiment.heads
+    heads = (
+        list(dict.fromkeys(named)) if named is not None else [h for h in workspace.sources() if h in known]
+    )
+    if strangers := [head for head in heads if head not in known]:
+        raise ConfigError(
+            f"{workspace.file.name} has no head {strangers[0]!r}{did_you_mean(strangers[0], known)}; only "
+            "heads can be trained on other folds, not fine-tuned encoders or imported posteriors"
+        )
+    if not heads:
+        raise ConfigError(f"{workspace.file.name} has no head to train anew; add one under `heads:`")
+    for head in heads:
+        if scoped := sorted(workspace.scoped & set(known[head].feature_names)):
+            raise ConfigError(
+                f"head {head!r} reads {scoped[0]!r}, whose encoder was fine-tuned on the experiment's own "
+                "folds and has seen subjects that other folds test; leave it out with --heads"
+            )
+    return tuple(heads)
+
+
+def _refuse_seen(data: HeadData, head: str) -> None:
+    """Refuse features that have seen anybody: sooner or later every subject is tested."""
+    for index in data.indexes:
+        if seen := sorted(set(index.seen_subjects) & set(data.subjects.tolist())):
+            raise LeakError(
+                f"head {head!r}: feature {index.name!r} has seen subject {', '.join(seen[:5])} in training, "
+                "and every subject is tested in every draw; the result would be optimistic. Leave the head "
+                "out with --heads"
+            )
+
+
+def _fusers(workspace: Workspace, heads: Sequence[str], with_fusion: bool) -> dict[str, Fuser]:
+    """Return what combines the heads, by name."""
+    fusers: dict[str, Fuser] = {name: FUSERS[name]() for name in _RULES} if len(heads) > 1 else {}
+    if with_fusion:
+        fuser = workspace.fuser()
+        fuser.check(len(heads))
+        name = workspace.experiment.fusion.method
+        fusers[f"{name}, nested" if fuser.trainable else name] = fuser
+    if both := sorted(set(fusers) & set(heads)):
+        raise ConfigError(f"head {both[0]!r} has the name of a fusion; give it another")
+    return fusers
+
+
+def _folds_of_a_draw(own: Folds) -> int:
+    """Return how many folds make test parts as large as the experiment's."""
+    if len(own) > 1:
+        return len(own)
+    return max(2, round(len(own[0].test | own[0].train) / len(own[0].test)))
+
+
+def _named(
+    workspace: Workspace, manifest: Manifest, own: Folds, wanted: Sequence[str] | None, nested: bool
+) -> list[Split]:
+    """Return the experiment's own folds, and the splits that are to be placed beside them."""
+    found = {own.name: own}
+    for name in _PUBLISHED if wanted is None else wanted:
+        try:
+            folds = make_folds(name, manifest, workspace.experiment.inner_folds)
+        except ManifestError:
+            if wanted is not None:
+                raise
+            continue  # made for other subjects
+        found[folds.name] = folds
+    return [Split(name, _prepared(folds, nested), drawn=False) for name, folds in found.items()]
+
+
+def _prepared(folds: Folds, nested: bool) -> Folds:
+    """Leave out the inner folds where nothing learns from them."""
+    if nested:
+        return folds
+    return Folds([Fold(f.index, f.test, f.train, ()) for f in folds], folds.name)
+
+
+def _load(work: _Work) -> dict[str, HeadData]:
+    return {head: load_data(work.workspace, work.manifest, head) for head in work.heads}
+
+
+def _try(work: _Work, data: Mapping[str, HeadData], split: Split) -> list[Row] | str:
+    """Train on one split; what cannot be trained on costs that split."""
+    workspace = work.workspace
+    classes = workspace.classes(work.manifest)
+    protocol = Protocol.from_manifest(work.manifest, workspace.experiment.label, classes, split.folds)
+    try:
+        for head, own in data.items():
+            refuse_empty_folds(own, split.folds, head)
+        tables = [
+            held_out_table(workspace, [FoldJob(h, fold, Path(), "") for fold in split.folds], own, protocol)
+            for h, own in data.items()
+        ]
+        found = {
+            table.about.source: [table.part("test", fold.index) for fold in split.folds] for table in tables
+        }
+        for name, fuser in work.fusers.items():
+            fused = stacking.fuse(tables, fuser, "nested", protocol, workspace.experiment.fusion.missing)
+            found[name] = [(fold.clip_ids, fold.fused) for fold in fused]
+    except AffectstackError as error:
+        return str(error)
+    rows = []
+    for system, parts in found.items():
+        scores = score(parts, protocol)
+        rows.append(Row(split.name, system, scores.accuracy_mean, scores.uar, scores.accuracy_folds, ""))
+    return rows
+
+
+# The data of a worker process, which come with its first split.
+_LOADED: list[dict[str, HeadData]] = []
+
+
+def _there(work: _Work, split: Split) -> tuple[Split, list[Row] | str]:
+    """Train on a split in another process, which loads its data once."""
+    if not _LOADED:
+        _LOADED.append(_load(work))
+    return split, _try(work, _LOADED[0], split)
+
+
+def _read(path: Path) -> dict[tuple[str, str], Row]:
+    """Return what is kept by split and system; nothing, if it is damaged or absent."""
+    try:
+        frame = pd.read_csv(io.BytesIO(path.read_bytes()), dtype=str, keep_default_na=False)
+        rows = [
+            Row(
+                split,
+                system,
+                float(mean),
+                float(uar),
+                [float(part) for part in folds.split()],
+                fingerprint,
+            )
+            for split, system, mean, uar, folds, fingerprint in frame[_COLUMNS].itertuples(index=False)
+        ]
+    except (OSError, ValueError, KeyError):
+        return {}
+    return {(row.split, row.system): row for row in rows}
