@@ -17,14 +17,16 @@ from pipeline.cli import (
     EXIT_OK,
     ExperimentOption,
     SetOption,
+    complain,
     relative_to_cwd,
     run,
     say,
     stage,
 )
+from pipeline.duplicates import find_duplicates
 from pipeline.evaluation import Run, evaluate
 from pipeline.experiment import load
-from pipeline.files import publish, publish_json
+from pipeline.files import WriteError, publish, publish_json
 from pipeline.history import Stopwatch
 from pipeline.options import ConfigError
 from pipeline.posteriors import NO_INNER, rows_of, to_parquet
@@ -91,13 +93,19 @@ def _write_reports(
         for subset in measure(result, chosen):
             subsets.append(subset)
             meter.add(1)
+    try:
+        duplicates = find_duplicates(workspace, tell=True)
+    except WriteError as error:
+        complain(f"{error}; the report does not say which clips are one recording")
+        duplicates = None
+    findings = report.Findings(result, subsets, duplicates)
     paths = []
     for form in dict.fromkeys(forms):
         paths.append(folder / f"report.{form.value}")
         if form is ReportFormat.HTML:
-            text = report.render(workspace, result, subsets, folder, watch.entry(None))
+            text = report.render(workspace, findings, folder, watch.entry(None))
         else:
-            text = report.render_tables(workspace, result, subsets, Form(form.value))
+            text = report.render_tables(workspace, findings, Form(form.value))
         publish(paths[-1], text.encode())
     return paths
 

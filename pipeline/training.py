@@ -214,7 +214,6 @@ def assemble(
 ) -> PosteriorTable:
     """Join the finished folds of a head into its posterior table."""
     rows, models = [], []
-    missing = {clip: why for d in data for clip, why in d.missing.items()}
     for job in jobs:
         rows.append(pd.read_parquet(_rows_path(job)))
         note = read_json(job.folder / "fold.json") or {}
@@ -230,6 +229,7 @@ def _table(
     models: list[ModelNote],
     protocol: Protocol,
 ) -> PosteriorTable:
+    missing = {clip: why for d in data for clip, why in d.missing.items()}
     about = About(
         source=head,
         label=protocol.label,

@@ -1,6 +1,7 @@
 """The report: one HTML file that needs nothing besides itself, or its tables for a paper."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from jinja2.utils import htmlsafe_json_dumps
 
 from affectstack import __version__
 from pipeline.audit import read_audit
+from pipeline.duplicates import Duplicates
 from pipeline.evaluation import Run
 from pipeline.report import contents, figures, page
 from pipeline.report.browser import clips, media_links
@@ -21,18 +23,31 @@ from pipeline.subsets import Subset
 from pipeline.workspace import Workspace
 
 
-def render(
-    workspace: Workspace, run: Run, subsets: Sequence[Subset], folder: Path, now: Mapping[str, Any]
-) -> str:
+@dataclass(frozen=True)
+class Findings:
+    """What a report is about.
+
+    Attributes:
+        run: What was fused and scored.
+        subsets: What is left when sources are missing.
+        duplicates: Clips that are one recording; None if nobody could look.
+    """
+
+    run: Run
+    subsets: Sequence[Subset]
+    duplicates: Duplicates | None
+
+
+def render(workspace: Workspace, findings: Findings, folder: Path, now: Mapping[str, Any]) -> str:
     """Return the report as HTML.
 
     Args:
         workspace: The experiment.
-        run: What was fused and scored.
-        subsets: What is left when sources are missing.
+        findings: What was found.
         folder: Where the report will lie; media are linked relative to it.
         now: The entry of the running command, see `history.Stopwatch`.
     """
+    run, subsets = findings.run, findings.subsets
     systems = contents.systems(run)
     tables = {
         "folds": contents.fold_table(run),
@@ -66,7 +81,7 @@ def render(
         clips=int(run.fusion.confusion.sum()),
         chance=chance(run.fusion.confusion),
         protocol=contents.protocol(run),
-        lights=[*lights(run), *remarks(run)],
+        lights=[*lights(run, findings.duplicates), *remarks(run)],
         best=max(run.sources, key=lambda name: run.sources[name].accuracy_mean),
         panels=list(panels.items()),
         tables=list(tables.items()),
@@ -83,7 +98,8 @@ def render(
     )
 
 
-def render_tables(workspace: Workspace, run: Run, subsets: Sequence[Subset], form: Form) -> str:
+def render_tables(workspace: Workspace, findings: Findings, form: Form) -> str:
     """Return what the report says as tables for a paper."""
+    run, audit = findings.run, read_audit(workspace)
     note = f"{workspace.file.name}: {contents.protocol(run)}"
-    return write(contents.tables(run, subsets, read_audit(workspace)), form, note)
+    return write(contents.tables(run, findings.subsets, audit, findings.duplicates), form, note)

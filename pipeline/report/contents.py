@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.duplicates import Duplicates
 from pipeline.evaluation import Run
 from pipeline.report.leaks import lights, remarks
 from pipeline.report.tables import Table
@@ -42,11 +43,10 @@ def protocol(run: Run) -> str:
     )
 
 
-def leak_table(run: Run) -> Table:
+def leak_table(run: Run, duplicates: Duplicates | None) -> Table:
     """Return the leak panel."""
-    rows = [
-        (light.level, light.name, light.number, light.sentence) for light in (*lights(run), *remarks(run))
-    ]
+    every = (*lights(run, duplicates), *remarks(run))
+    rows = [(light.level, light.name, light.number, light.sentence) for light in every]
     return Table("Leaks", ["level", "what", "number", "found"], rows)
 
 
@@ -251,10 +251,12 @@ def subject_table(run: Run) -> Table:
     return Table("Test subjects", ["fold", "clips", "subjects"], rows)
 
 
-def tables(run: Run, subsets: Sequence[Subset], audit: pd.DataFrame) -> list[Table]:
+def tables(
+    run: Run, subsets: Sequence[Subset], audit: pd.DataFrame, duplicates: Duplicates | None
+) -> list[Table]:
     """Return everything, for a paper."""
     return [
-        leak_table(run),
+        leak_table(run, duplicates),
         fold_table(run),
         certainty_table(run),
         pair_table(run),

@@ -1,11 +1,12 @@
 """The leak panel: what could have made the figures too good, each with the number that it rests on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from pipeline.duplicates import Duplicates, Pair
 from pipeline.evaluation import Run
 from pipeline.posteriors import About
 from pipeline.scoring import chance
@@ -42,10 +43,16 @@ class Light:
     sentence: str
 
 
-def lights(run: Run) -> list[Light]:
-    """Return the panel, in the order of the road from features to figures."""
+def lights(run: Run, duplicates: Duplicates | None) -> list[Light]:
+    """Return the panel, in the order of the road from features to figures.
+
+    Args:
+        run: What was fused and scored.
+        duplicates: Clips that are one recording; None if nobody could look.
+    """
     return [
         _subjects(run),
+        _one_recording(duplicates),
         _held_out(run),
         _stacking(run),
         _selection(run),
@@ -81,6 +88,36 @@ def _subjects(run: Run) -> Light:
         "No model was tested on a subject that it, or the weights of the features it read, is known to have "
         "seen.",
     )
+
+
+def _one_recording(found: Duplicates | None) -> Light:
+    name = "one recording twice"
+    if found is None:
+        return Light("grey", name, "not looked at", "What was heard of the clips could not be kept.")
+    looked = f"{found.looked_at:,} of {found.clips:,} clips heard"
+    if found.across:
+        return Light(
+            "red",
+            name,
+            f"{len(found.across)} pairs of two subjects; {looked}",
+            f"One recording under two names is trained on and tested: {_named(found.across)}. Run "
+            "python -m pipeline.duplicates, and mend the manifest.",
+        )
+    if found.within:
+        return Light(
+            "amber",
+            name,
+            f"{len(found.within)} pairs of one subject; {looked}",
+            f"They never meet across a fold by subject, but count twice: {_named(found.within)}.",
+        )
+    if not found.looked_at:
+        return Light("grey", name, looked, _sentence(found.reason or "No file is there twice"))
+    return Light("green", name, f"0 pairs; {looked}", "No two clips are equal files or have the same sound.")
+
+
+def _named(pairs: Sequence[Pair]) -> str:
+    some = ", ".join(f"{p.first} and {p.second} ({p.kind})" for p in pairs[:3])
+    return f"{some}, …" if len(pairs) > 3 else some
 
 
 def _held_out(run: Run) -> Light:

@@ -4,13 +4,16 @@ from dataclasses import replace
 import pytest
 from lab import Lab
 
+from pipeline.duplicates import Duplicates, Pair
 from pipeline.evaluation import Run, evaluate
 from pipeline.experiment import load
 from pipeline.report.leaks import Light, lights, remarks
 
+NONE = Duplicates([], clips=72, looked_at=72)
 
-def panel(run: Run) -> dict[str, Light]:
-    return {light.name: light for light in lights(run)}
+
+def panel(run: Run, duplicates: Duplicates | None = NONE) -> dict[str, Light]:
+    return {light.name: light for light in lights(run, duplicates)}
 
 
 @pytest.fixture
@@ -45,6 +48,31 @@ def test_other_stackings_are_amber_or_red_with_the_gap(trained: Lab, grade: str,
     assert light.level == level
     gap = 100 * (run.beside["nested"].accuracy_mean - run.fusion.accuracy_mean)
     assert f"nested {gap:+.1f} points" in light.number
+
+
+@pytest.mark.parametrize(
+    ("found", "level", "number", "text"),
+    [
+        (NONE, "green", "0 pairs; 72 of 72 clips heard", "No two clips are equal files"),
+        (None, "grey", "not looked at", "could not be kept"),
+        (Duplicates([], 72, 0, reason="no media"), "grey", "0 of 72 clips", "no media."),
+        (
+            Duplicates([Pair("a", "b", "same file", 1.0, ("s0", "s0"))], 72, 70),
+            "amber", "1 pairs of one subject; 70 of 72", "count twice: a and b (same file).",
+        ),
+        (
+            Duplicates([Pair("a", "b", "same sound", 0.99, ("s0", "s1"), (2,))] * 4, 72, 72),
+            "red", "4 pairs of two subjects", "a and b (same sound), a and b (same sound), …. Run",
+        ),
+    ],
+)  # fmt: skip
+def test_clips_that_are_one_recording(
+    trained: Lab, found: Duplicates | None, level: str, number: str, text: str
+) -> None:
+    light = panel(run_of(trained), found)["one recording twice"]
+    assert light.level == level
+    assert light.number.startswith(number)
+    assert text in light.sentence
 
 
 def test_rules_have_nothing_to_leak(trained: Lab) -> None:
