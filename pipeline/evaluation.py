@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from affectstack import AffectstackError, __version__
 from fusion import Fuser
-from pipeline import posteriors, stacking
-from pipeline.cli import stage
-from pipeline.options import ConfigError
-from pipeline.posteriors import About, PosteriorError, PosteriorTable, Split
+from pipeline import stacking
+from pipeline.posteriors import About, PosteriorTable, Split
 from pipeline.protocol import Protocol
 from pipeline.scoring import Scores, score
 from pipeline.sections import FusionSpec, Stacking
+from pipeline.sources import stored_sources
 from pipeline.stacking import FoldRows, FusedFold
 from pipeline.statistics import McNemar, mcnemar, subject_interval
 from pipeline.workspace import Workspace
@@ -127,16 +126,9 @@ def evaluate(workspace: Workspace) -> Run:
     """Fuse and score, without writing anything."""
     protocol = Protocol.of(workspace)
     experiment = workspace.experiment
-    tables = [_read_source(workspace, name) for name in _sources(workspace)]
-    for table in tables:
-        if table.about.protocol_sha256 != protocol.sha256:
-            command = "finetune audio" if table.about.source in experiment.finetune else "train_heads"
-            train = "run: " + stage(command, workspace.file)
-            raise PosteriorError(
-                f"{table.about.source!r} was made with other labels, subjects or folds than the manifest and "
-                f"the experiment name now; {'import it again' if table.about.imported else train}"
-            )
-    run = fuse_and_score(tables, workspace.fuser(), experiment.fusion, protocol, experiment.note)
+    run = fuse_and_score(
+        stored_sources(workspace, protocol), workspace.fuser(), experiment.fusion, protocol, experiment.note
+    )
     if experiment.drop:
         classes = ", ".join(experiment.drop)
         run.flags.append(
@@ -257,40 +249,6 @@ def _control(rows: Sequence[FoldRows], fuser: Fuser, protocol: Protocol) -> floa
         permuted = replace(protocol, labels=drawn)
         accuracies.append(score_folds(stacking.fuse_rows(rows, fuser, permuted), permuted).accuracy_mean)
     return float(np.mean(accuracies))
-
-
-def _sources(workspace: Workspace) -> list[str]:
-    names = workspace.sources()
-    if not names:
-        raise ConfigError(
-            f"{workspace.file.name} has nothing to fuse; add heads under `heads:` or the names of imported "
-            "posteriors under `imported:`"
-        )
-    return names
-
-
-def _read_source(workspace: Workspace, name: str) -> PosteriorTable:
-    path = workspace.folder / "posteriors" / f"{name}.parquet"
-    if name in workspace.experiment.imported:
-        if not path.is_file():
-            raise PosteriorError(
-                f"{name!r} was not imported yet; run: "
-                + stage(f"posteriors import PATH --format FORMAT --name {name}", workspace.file)
-            )
-        return posteriors.read(path)
-    tuned = workspace.experiment.finetune.get(name)
-    command = f"run: {stage(f'finetune {tuned.modality}' if tuned else 'train_heads', workspace.file)}"
-    if not path.is_file():
-        raise PosteriorError(f"head {name!r} was not trained yet; {command}")
-    table = posteriors.read(path)
-    spec = workspace.finetune_identity(name) if tuned else workspace.head_identity(name)
-    if table.about.head != spec:
-        changed = sorted(k for k in {*spec, *table.about.head} if spec.get(k) != table.about.head.get(k))
-        what = ", ".join(f"{k}: {table.about.head.get(k)!r} -> {spec.get(k)!r}" for k in changed)
-        raise PosteriorError(f"head {name!r} was trained with other settings ({what}); {command}")
-    if table.about.label != workspace.experiment.label:
-        raise PosteriorError(f"head {name!r} was trained for label {table.about.label!r}; {command}")
-    return table
 
 
 def _flags(

@@ -15,19 +15,19 @@ from affectstack import AffectstackError
 from classifiers import Head
 from extractors import Extractor, Features
 from extractors.contract import MissingMediaError, WindowExtractor
-from pipeline import posteriors
 from pipeline.cli import stage
 from pipeline.engine.messages import Failed
 from pipeline.engine.plan import changed_keys, identity_of
 from pipeline.files import canonical_json, read_json
 from pipeline.head_data import as_read, clip_input, normalised
 from pipeline.joining import JoinError
-from pipeline.posteriors import PosteriorError, PosteriorTable
+from pipeline.posteriors import PosteriorTable
 from pipeline.predicting.reading import Found
 from pipeline.predicting.recordings import PredictError
 from pipeline.predicting.tuned import TunedVoice
 from pipeline.protocol import Protocol
 from pipeline.sections import FinetuneSpec
+from pipeline.sources import stored_source, training_command
 from pipeline.training import class_posteriors
 from pipeline.workspace import Workspace, fold_feature
 
@@ -253,7 +253,7 @@ def read_source(workspace: Workspace, name: str, protocol: Protocol, extractors:
     experiment = workspace.experiment
     if name in experiment.imported:
         return "its posteriors were imported: no model is here that could make them for a new clip"
-    table = _read_table(workspace, name, protocol)
+    table = stored_source(workspace, name, protocol)
     folders = [_checked_folder(workspace, name, table, k) for k in range(len(protocol.folds))]
     if name in experiment.finetune:
         return _tuned(name, table, folders, experiment.finetune[name], protocol.classes)
@@ -289,25 +289,6 @@ def _tuned(
     return TunedSource(name, table, {name: voice}, classes)
 
 
-def _read_table(workspace: Workspace, name: str, protocol: Protocol) -> PosteriorTable:
-    """Read a source's posteriors; refuse those of other settings, labels, subjects or folds."""
-    path, tuned = workspace.folder / "posteriors" / f"{name}.parquet", name in workspace.experiment.finetune
-    command = f"run: {_training(workspace, name)}"
-    if not path.is_file():
-        raise PosteriorError(f"{name!r} was not trained yet; {command}")
-    table = posteriors.read(path)
-    spec = workspace.finetune_identity(name) if tuned else workspace.head_identity(name)
-    if table.about.head != spec:
-        changed = changed_keys(table.about.head, spec)
-        raise PosteriorError(f"{name!r} was trained with other settings ({changed}); {command}")
-    if table.about.label != protocol.label or table.about.protocol_sha256 != protocol.sha256:
-        raise PosteriorError(
-            f"{name!r} was trained with other labels, subjects or folds than the manifest and the experiment "
-            f"name now; {command}"
-        )
-    return table
-
-
 def _checked_folder(workspace: Workspace, name: str, table: PosteriorTable, fold: int) -> Path:
     """Return where a fold's model is; refuse one whose posteriors are not those of the table.
 
@@ -315,7 +296,7 @@ def _checked_folder(workspace: Workspace, name: str, table: PosteriorTable, fold
     """
     folder = workspace.folder / "models" / name / f"fold{fold}"
     rows = folder / "posteriors.parquet"
-    command = f"run: {_training(workspace, name)}"
+    command = f"run: {training_command(workspace, name)}"
     if read_json(folder / "fold.json") is None or not rows.is_file():
         raise PredictError(f"the model of {name!r} on fold {fold} is not there; {command}")
     own = pd.read_parquet(rows)
@@ -326,11 +307,6 @@ def _checked_folder(workspace: Workspace, name: str, table: PosteriorTable, fold
             f"the model of {name!r} on fold {fold} did not make the posteriors that are stored; {command}"
         )
     return folder
-
-
-def _training(workspace: Workspace, name: str) -> str:
-    tuned = workspace.experiment.finetune.get(name)
-    return stage(f"finetune {tuned.modality}" if tuned else "train_heads", workspace.file)
 
 
 def _learned_from(

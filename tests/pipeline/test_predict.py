@@ -69,7 +69,7 @@ def test_nothing_is_written_into_the_experiment(at: Lab, trained: Path, tmp_path
 
 def test_an_experiment_that_is_not_trained_names_the_command(lab: Lab) -> None:
     assert lab.run("predict", "clip.mp4") == 1
-    assert "'one-log' was not trained yet; run: python -m pipeline.train_heads" in lab.err
+    assert "head 'one-log' was not trained yet; run: python -m pipeline.train_heads" in lab.err
 
 
 @pytest.mark.realdata

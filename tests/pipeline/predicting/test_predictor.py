@@ -246,7 +246,9 @@ def copied(trained: Path, tmp_path: Path) -> Path:
 
 
 def test_heads_of_other_settings_are_refused(trained: Path) -> None:
-    with pytest.raises(PredictError.__mro__[1], match=r"'voice-log' was trained with other settings \(C: "):
+    with pytest.raises(
+        PredictError.__mro__[1], match=r"head 'voice-log' was trained with other settings \(C: "
+    ):
         Predictor(trained, ["heads.voice-log.C=7"])
 
 

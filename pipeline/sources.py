@@ -1,0 +1,75 @@
+"""The sources of an experiment: their stored posteriors, held to what the experiment says now."""
+
+from pipeline import posteriors
+from pipeline.cli import stage
+from pipeline.options import ConfigError
+from pipeline.posteriors import PosteriorError, PosteriorTable
+from pipeline.protocol import Protocol
+from pipeline.workspace import Workspace
+
+
+def stored_sources(workspace: Workspace, protocol: Protocol) -> list[PosteriorTable]:
+    """Read what is fused.
+
+    Args:
+        workspace: The experiment.
+        protocol: Its labels, subjects and folds.
+
+    Raises:
+        ConfigError: If there is nothing to fuse.
+        PosteriorError: See `stored_source`.
+    """
+    names = workspace.sources()
+    if not names:
+        raise ConfigError(
+            f"{workspace.file.name} has nothing to fuse; add heads under `heads:` or the names of imported "
+            "posteriors under `imported:`"
+        )
+    return [stored_source(workspace, name, protocol) for name in names]
+
+
+def stored_source(workspace: Workspace, name: str, protocol: Protocol) -> PosteriorTable:
+    """Read a source's posteriors.
+
+    Raises:
+        PosteriorError: If they are not there, or were made with other settings, labels, subjects or folds.
+    """
+    path, imported = (
+        workspace.folder / "posteriors" / f"{name}.parquet",
+        name in workspace.experiment.imported,
+    )
+    again = "import it again" if imported else f"run: {training_command(workspace, name)}"
+    if not path.is_file():
+        if imported:
+            command = stage(f"posteriors import PATH --format FORMAT --name {name}", workspace.file)
+            raise PosteriorError(f"{name!r} was not imported yet; run: {command}")
+        raise PosteriorError(f"head {name!r} was not trained yet; {again}")
+    table = posteriors.read(path)
+    if not imported:
+        _refuse_other_settings(workspace, name, table, again)
+    if table.about.protocol_sha256 != protocol.sha256:
+        raise PosteriorError(
+            f"{name!r} was made with other labels, subjects or folds than the manifest and the experiment "
+            f"name now; {again}"
+        )
+    return table
+
+
+def training_command(workspace: Workspace, name: str) -> str:
+    """Return the command that makes a source's models and posteriors."""
+    tuned = workspace.experiment.finetune.get(name)
+    return stage(f"finetune {tuned.modality}" if tuned else "train_heads", workspace.file)
+
+
+def _refuse_other_settings(workspace: Workspace, name: str, table: PosteriorTable, again: str) -> None:
+    tuned = name in workspace.experiment.finetune
+    spec, own = (
+        workspace.finetune_identity(name) if tuned else workspace.head_identity(name),
+        table.about.head,
+    )
+    if own != spec:
+        changed = sorted(k for k in {*spec, *own} if spec.get(k) != own.get(k))
+        what = ", ".join(f"{k}: {own.get(k)!r} -> {spec.get(k)!r}" for k in changed)
+        raise PosteriorError(f"head {name!r} was trained with other settings ({what}); {again}")
+    if table.about.label != workspace.experiment.label:
+        raise PosteriorError(f"head {name!r} was trained for label {table.about.label!r}; {again}")
