@@ -1,8 +1,6 @@
 """Video: SlowFast 8x8 R50, X3D-M and MViTv2-S over 720p clips of 3.7 s."""
 
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -10,7 +8,7 @@ import lab
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from turns import compare, say
+from turns import best, compare, say
 
 from extractors import Clip
 from extractors.clip_networks import SlowFast8x8R50
@@ -50,16 +48,6 @@ class Baseline:
         for start in range(0, video.shape[1] - span + 1, span // 2):
             clip = video[None, :, start : start + span : rate]
             self.body.pool(self.body(self.body.pathways(clip)))
-
-
-def best(action: Callable[[], object], rounds: int = 3) -> float:
-    """Return the least seconds of some runs."""
-    times = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        action()
-        times.append(time.perf_counter() - began)
-    return min(times)
 
 
 def matrix_rate(dtype: torch.dtype) -> float:

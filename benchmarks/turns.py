@@ -34,6 +34,16 @@ def compare(
     say(name, statistics.median(times[ours]), statistics.median(times[baseline]))
 
 
+def best(action: Callable[[], object], rounds: int = 3) -> float:
+    """Return the least seconds of some runs."""
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
 def say(name: str, ours: float, baseline: float, unit: str = "s") -> None:
     """Print one JSON line; the ratio says how many times less ours is."""
     ratio = round(baseline / ours, 2) if ours else None

@@ -1,5 +1,6 @@
 """Compiling networks for the CPU, where that pays for itself."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,7 @@ def compiled(network: Any, run: Callable[[Any], object], windows: int) -> tuple[
     """
     if cpp_compiler() is None:
         return network, "not compiled: no C++ compiler here (g++ or clang++); runs as it is, slower"
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it misses a GPU here
     made = torch.compile(network, options={"freezing": True})
     try:
         run(made)
