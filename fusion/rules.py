@@ -84,6 +84,11 @@ class Weighted(Rule):
         fused: NDArray[np.float64] = np.einsum("s,nsk->nk", weights / weights.sum(), P)
         return fused
 
+    def source_weights(self) -> NDArray[np.float64] | None:
+        """Return the weights, normalised, if there are any."""
+        weights = np.asarray(self.weights, dtype=np.float64)
+        return weights / weights.sum() if self.weights else None
+
     def check(self, sources: int) -> None:
         """Refuse weights that are not one per source."""
         if self.weights and len(self.weights) != sources:

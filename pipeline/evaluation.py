@@ -44,6 +44,20 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Control:
+    """A fusion whose labels mean nothing; its heads are not trained again.
+
+    Attributes:
+        accuracy: Over all test clips, mean of several draws.
+        by_chance: What it would be if its decisions fell on each subject's clips at random; far more than
+            that is a leak.
+    """
+
+    accuracy: float
+    by_chance: float
+
+
+@dataclass(frozen=True)
 class Run:
     """The result of one fusion.
 
@@ -52,12 +66,11 @@ class Run:
         sources: Scores by source.
         fusion: Scores of the fusion.
         beside: Scores of the same fusion in the other grades that the sources allow; empty for rules.
-        pairs: Every pair of sources, and each with the fusion.
+        pairs: Every pair of sources, and each with the fusion, that have clips in common.
         oracle: Share of clips that at least one source has right.
         all_right: Share of clips that all sources have right.
-        control: Accuracy of the same fusion where the clips of each subject exchanged their labels, mean
-            of several draws; far more than chance is a leak. None for rules, which learn nothing, and where
-            the clips of a subject all have one label.
+        control: The same fusion where the clips of each subject exchanged their labels. None for rules,
+            which learn nothing, and where the clips of a subject all have one label.
         spec: How it was fused.
         flags: What a reader must know, each `"<what>: <sentence>"`.
         folds: The fused test posteriors.
@@ -80,7 +93,7 @@ class Run:
     pairs: list[Pair]
     oracle: float
     all_right: float
-    control: float | None
+    control: Control | None
     spec: FusionSpec
     flags: list[str]
     folds: list[FusedFold]
@@ -115,7 +128,7 @@ class Run:
             "pairs": [asdict(p) for p in self.pairs],
             "oracle": self.oracle,
             "all_right": self.all_right,
-            "permuted_label_control": self.control,
+            "permuted_label_control": None if self.control is None else asdict(self.control),
             "folds": {"name": self.folds_name, "test_subjects": self.test_subjects},
             "flags": self.flags,
             "affectstack": __version__,
@@ -162,7 +175,11 @@ def fuse_and_score(
         sources=sources,
         fusion=fused,
         beside=beside,
-        pairs=[_pair(a, b, protocol) for a, b in combinations([("fused", fused), *sources.items()], 2)],
+        pairs=[
+            _pair(a, b, protocol)
+            for a, b in combinations([("fused", fused), *sources.items()], 2)
+            if set(a[1].right) & set(b[1].right)
+        ],
         oracle=float(right.any(axis=1).mean()),
         all_right=float(right.all(axis=1).mean()),
         control=_control(rows, fuser, protocol),
@@ -235,20 +252,44 @@ def _pair(first: tuple[str, Scores], second: tuple[str, Scores], protocol: Proto
     return Pair(first[0], second[0], float(gain.mean()), interval, mcnemar(a, b))
 
 
-def _control(rows: Sequence[FoldRows], fuser: Fuser, protocol: Protocol) -> float | None:
-    """Return the accuracy where the clips of each subject exchanged their labels."""
+def _control(rows: Sequence[FoldRows], fuser: Fuser, protocol: Protocol) -> Control | None:
+    """Fuse where the clips of each subject exchanged their labels, several times."""
     rng = np.random.default_rng(0)
     owners = protocol.subjects.loc[protocol.labels.index].to_numpy()
     if not fuser.trainable or (protocol.labels.groupby(owners).nunique() < 2).any():
         return None
-    accuracies = []
+    accuracies, by_chance = [], []
     for _ in range(_CONTROLS):
         drawn = protocol.labels.copy()
         for subject in sorted(set(owners)):
             drawn[owners == subject] = rng.permutation(protocol.labels[owners == subject].to_numpy())
         permuted = replace(protocol, labels=drawn)
-        accuracies.append(score_folds(stacking.fuse_rows(rows, fuser, permuted), permuted).accuracy_mean)
-    return float(np.mean(accuracies))
+        folds = stacking.fuse_rows(rows, fuser, permuted)
+        accuracies.append(score_folds(folds, permuted).accuracy)
+        by_chance.append(_by_chance(folds, permuted))
+    return Control(float(np.mean(accuracies)), float(np.mean(by_chance)))
+
+
+def _by_chance(folds: Sequence[FusedFold], protocol: Protocol) -> float:
+    """Return how often decisions are right if those of each subject fall on its clips at random.
+
+    It is not the share of the commonest class: who knows which classes a subject has more of is right more
+    often than that, without a leak.
+    """
+    clips = [clip for fold in folds for clip in fold.clip_ids]
+    decided = np.concatenate([fold.fused.argmax(axis=1) for fold in folds])
+    table = pd.DataFrame(
+        {
+            "subject": protocol.subjects.loc[clips].to_numpy(),
+            "label": protocol.labels.loc[clips].to_numpy(),
+            "decided": np.asarray(protocol.classes, dtype=object)[decided],
+        }
+    )
+    right = 0.0
+    for _, own in table.groupby("subject"):
+        labels, decisions = (own[c].value_counts(normalize=True) for c in ("label", "decided"))
+        right += len(own) * float(labels.mul(decisions, fill_value=0).sum())
+    return right / len(table)
 
 
 def _flags(

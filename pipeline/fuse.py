@@ -17,13 +17,14 @@ from pipeline.cli import (
     EXIT_OK,
     ExperimentOption,
     SetOption,
+    WorkersOption,
     complain,
     relative_to_cwd,
     run,
     say,
     stage,
 )
-from pipeline.duplicates import find_duplicates
+from pipeline.duplicates import Duplicates, find_duplicates
 from pipeline.evaluation import Run, evaluate
 from pipeline.experiment import load
 from pipeline.files import WriteError, publish, publish_json
@@ -33,10 +34,11 @@ from pipeline.posteriors import NO_INNER, rows_of, to_parquet
 from pipeline.progress import Meter
 from pipeline.report.tables import Form
 from pipeline.scoring import Scores
-from pipeline.subsets import measure, subsets_of
+from pipeline.subsets import Subset, measure, seconds_for, subsets_of
 from pipeline.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
+_PATIENCE = 120.0  # seconds that subsets may take before only some are looked at
 
 
 class ReportFormat(StrEnum):
@@ -58,6 +60,10 @@ def fuse(
     missing: Annotated[
         Missing | None, typer.Option(help="What happens to clips that some source lacks.")
     ] = None,
+    look_for_duplicates: Annotated[
+        bool, typer.Option("--duplicates/--no-duplicates", help="--report: listen for equal recordings.")
+    ] = True,
+    workers: WorkersOption = None,
     overrides: SetOption = None,
 ) -> int:
     """Fuse the heads' posteriors, score sources and fusion, and write reports/<run>."""
@@ -71,10 +77,13 @@ def fuse(
     publish(folder / "fused.parquet", _fused_table(result))
     publish_json(folder / "metrics.json", result.metrics())
     written = [folder / "metrics.json", folder / "fused.parquet"]
+    _point_latest(folder)
     _say_result(result)
     if with_report:
-        written = [*_write_reports(workspace, result, folder, form or [ReportFormat.HTML], watch), *written]
-    _point_latest(folder)
+        duplicates = _duplicates(workspace, workers) if look_for_duplicates else None
+        findings = report.Findings(result, _subsets(result), duplicates)
+        reports = _write_reports(workspace, findings, folder, form or [ReportFormat.HTML], watch)
+        written = [*reports, *written]
     say(f"wrote {', '.join(relative_to_cwd(p) for p in written)}")
     if with_report:
         place = relative_to_cwd(folder.parent / "latest" / written[0].name)
@@ -84,21 +93,33 @@ def fuse(
     return EXIT_OK
 
 
-def _write_reports(
-    workspace: Workspace, result: Run, folder: Path, forms: Sequence[ReportFormat], watch: Stopwatch
-) -> list[Path]:
-    subsets = []
-    chosen = subsets_of(list(result.sources))
+def _subsets(result: Run) -> list[Subset]:
+    names = list(result.sources)
+    every, few = subsets_of(names), subsets_of(names, few=True)
+    chosen = every if seconds_for(result, len(every)) < _PATIENCE else few
+    found = []
     with Meter("  fusing subsets of the sources", len(chosen), "subsets") as meter:
         for subset in measure(result, chosen):
-            subsets.append(subset)
+            found.append(subset)
             meter.add(1)
+    return found
+
+
+def _duplicates(workspace: Workspace, workers: int | None) -> Duplicates | None:
     try:
-        duplicates = find_duplicates(workspace, tell=True)
+        return find_duplicates(workspace, workers, tell=True)
     except WriteError as error:
         complain(f"{error}; the report does not say which clips are one recording")
-        duplicates = None
-    findings = report.Findings(result, subsets, duplicates)
+        return None
+
+
+def _write_reports(
+    workspace: Workspace,
+    findings: report.Findings,
+    folder: Path,
+    forms: Sequence[ReportFormat],
+    watch: Stopwatch,
+) -> list[Path]:
     paths = []
     for form in dict.fromkeys(forms):
         paths.append(folder / f"report.{form.value}")

@@ -1,11 +1,16 @@
 """The sources of an experiment: their stored posteriors, held to what the experiment says now."""
 
+from typing import Any
+
 from pipeline import posteriors
 from pipeline.cli import stage
+from pipeline.engine.plan import changed_keys
+from pipeline.features import index_path
+from pipeline.files import canonical_json, read_json
 from pipeline.options import ConfigError
 from pipeline.posteriors import PosteriorError, PosteriorTable
 from pipeline.protocol import Protocol
-from pipeline.workspace import Workspace
+from pipeline.workspace import Workspace, fold_feature
 
 
 def stored_sources(workspace: Workspace, protocol: Protocol) -> list[PosteriorTable]:
@@ -47,6 +52,7 @@ def stored_source(workspace: Workspace, name: str, protocol: Protocol) -> Poster
     table = posteriors.read(path)
     if not imported:
         _refuse_other_settings(workspace, name, table, again)
+        _refuse_other_features(workspace, name, table, again)
     if table.about.protocol_sha256 != protocol.sha256:
         raise PosteriorError(
             f"{name!r} was made with other labels, subjects or folds than the manifest and the experiment "
@@ -55,10 +61,38 @@ def stored_source(workspace: Workspace, name: str, protocol: Protocol) -> Poster
     return table
 
 
+def learned_from(workspace: Workspace, table: PosteriorTable) -> list[tuple[str, dict[str, Any]]]:
+    """Return the features that a source's heads learned from, with their identities.
+
+    Of a feature that is another in every fold, each fold's is one. Sources that are no heads have none.
+    """
+    spec = workspace.experiment.heads.get(table.about.source)
+    found = table.about.features["identity"]
+    if spec is None or table.about.imported:
+        return []
+    identities = found if isinstance(found, list) else [found]
+    scoped = workspace.scoped & set(spec.feature_names)
+    folds = range(len(table.about.test_subjects)) if scoped else range(1)
+    names = [fold_feature(f, k) if f in scoped else f for k in folds for f in spec.feature_names]
+    return list(dict(zip(names, identities, strict=True)).items())
+
+
 def training_command(workspace: Workspace, name: str) -> str:
     """Return the command that makes a source's models and posteriors."""
     tuned = workspace.experiment.finetune.get(name)
     return stage(f"finetune {tuned.modality}" if tuned else "train_heads", workspace.file)
+
+
+def _refuse_other_features(workspace: Workspace, name: str, table: PosteriorTable, again: str) -> None:
+    """Refuse posteriors of features that were made anew, in another way, since."""
+    for feature, learned in learned_from(workspace, table):
+        index = read_json(index_path(workspace, feature)) or {}
+        now = index.get("identity", learned)
+        if canonical_json(now) != canonical_json(learned):
+            raise PosteriorError(
+                f"head {name!r} was trained on {feature!r} as it was before it was extracted with another "
+                f"identity ({changed_keys(learned, now)}); {again}"
+            )
 
 
 def _refuse_other_settings(workspace: Workspace, name: str, table: PosteriorTable, again: str) -> None:

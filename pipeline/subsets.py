@@ -1,5 +1,6 @@
 """What a fusion is worth when sources are missing, and what each of them changes."""
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -22,8 +23,9 @@ class Subset:
     Attributes:
         sources: Which.
         scores: How well it does, on the clips that have any of them.
-        uniform: Accuracy, mean of folds, of the fusion of all sources with equal posteriors for every class
-            in place of those that are missing; None where no clip has them all, or raw values are fused.
+        whole: Accuracy, mean of folds, of all sources on the same clips.
+        uniform: The same of the fusion of all sources with equal posteriors for every class in place of
+            those that are missing; None where no clip has them all, or raw values are fused.
         changed: Clips that all sources together decide otherwise.
         lost: Of these, those that all sources together have right and these have wrong.
         gained: Of these, those that all sources together have wrong and these have right.
@@ -31,20 +33,31 @@ class Subset:
 
     sources: tuple[str, ...]
     scores: Scores
+    whole: float
     uniform: float | None
     changed: int
     lost: int
     gained: int
 
 
-def subsets_of(names: Sequence[str]) -> list[tuple[int, ...]]:
+def subsets_of(names: Sequence[str], *, few: bool = False) -> list[tuple[int, ...]]:
     """Return the subsets to look at, the largest first, as positions.
 
-    All of them, but for more than 8 sources only those that have, or lack, at most two.
+    Args:
+        names: The sources.
+        few: Only those that have, or lack, at most two; of more than 8 sources it is always so.
     """
     count = len(names)
-    sizes = [n for n in range(count, 0, -1) if count <= _EVERY or n <= _FEW or n >= count - _FEW]
+    some = few or count > _EVERY
+    sizes = [n for n in range(count, 0, -1) if not some or n <= _FEW or n >= count - _FEW]
     return [subset for n in sizes for subset in combinations(range(count), n)]
+
+
+def seconds_for(run: Run, subsets: int) -> float:
+    """Return about how long so many subsets take, from fusing all sources once."""
+    began = time.monotonic()
+    stacking.fuse_rows(run.rows, run.fuser, run.protocol)
+    return subsets * (time.monotonic() - began)
 
 
 def measure(run: Run, subsets: Sequence[tuple[int, ...]]) -> Iterator[Subset]:
@@ -59,7 +72,8 @@ def measure(run: Run, subsets: Sequence[tuple[int, ...]]) -> Iterator[Subset]:
         yield Subset(
             sources=tuple(names[s] for s in subset),
             scores=scores,
-            uniform=_uniform(run, subset),
+            whole=_mean_of_folds([[run.fusion.right[c] for c in _having(f)] for f in folds]),
+            uniform=_uniform(run, subset, folds),
             changed=len(changed),
             lost=sum(run.fusion.right[clip] and not scores.right[clip] for clip in changed),
             gained=sum(scores.right[clip] and not run.fusion.right[clip] for clip in changed),
@@ -76,10 +90,19 @@ def _decisions(folds: Sequence[FusedFold]) -> dict[str, int]:
     }
 
 
-def _uniform(run: Run, subset: Sequence[int]) -> float | None:
-    """Return the accuracy of the whole fusion when the other sources say nothing."""
-    accuracies = []
-    for fold in run.folds:
+def _having(fold: FusedFold) -> list[str]:
+    """Return the clips that have any source."""
+    return [c for c, row in zip(fold.clip_ids, fold.fused, strict=True) if not np.isnan(row[0])]
+
+
+def _mean_of_folds(right: Sequence[Sequence[bool]]) -> float:
+    return float(np.mean([np.mean(own) for own in right if own]))
+
+
+def _uniform(run: Run, subset: Sequence[int], folds: Sequence[FusedFold]) -> float | None:
+    """Return the accuracy of the whole fusion when the other sources say nothing, on the same clips."""
+    right = []
+    for fold, own in zip(run.folds, folds, strict=True):
         if fold.fitted is None or fold.fitted.raw:
             return None
         P = np.full_like(fold.sources, 1 / len(run.classes))
@@ -87,5 +110,5 @@ def _uniform(run: Run, subset: Sequence[int]) -> float | None:
         P[:, subset] = np.where(there, fold.sources, P)[:, subset]
         decided = fold.fitted.predict_proba(P).argmax(axis=1)
         truth = [run.classes.index(label) for label in run.protocol.labels.loc[fold.clip_ids]]
-        accuracies.append(float((decided == truth).mean()))
-    return float(np.mean(accuracies))
+        right.append((decided == truth)[~np.isnan(own.fused[:, 0])].tolist())
+    return _mean_of_folds(right)

@@ -24,8 +24,9 @@ def clips(run: Run, media: Mapping[str, str]) -> dict[str, Any]:
         media: Where a clip can be heard or seen, by clip id.
 
     Returns:
-        `classes`; `systems`, the fusion first; `clips`, each with its id, its class, its subject, its fold,
-        its media or null, and one posterior per system, in thousandths by class, or null.
+        `classes`; `systems`, the fusion first; `clips`, each with its id, its class, what the fusion
+        decided, its subject, its fold, its media or null, and one posterior per system, in thousandths by
+        class, or null.
     """
     rows = []
     for k, fold in enumerate(run.folds):
@@ -33,7 +34,8 @@ def clips(run: Run, media: Mapping[str, str]) -> dict[str, Any]:
             truth = run.classes.index(str(run.protocol.labels.at[clip]))
             fused = fold.fused[i]
             posteriors = [_thousandths(p) for p in (fused, *fold.sources[i])]
-            row = [clip, truth, str(run.protocol.subjects.at[clip]), k, media.get(clip), posteriors]
+            decided, subject = int(fused.argmax()), str(run.protocol.subjects.at[clip])
+            row = [clip, truth, decided, subject, k, media.get(clip), posteriors]
             rows.append((float(fused.max() - fused[truth]), row))
     rows.sort(key=lambda entry: -entry[0])
     return {
@@ -53,11 +55,10 @@ def media_links(manifest: Manifest, root: Path, page: Path) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for row in manifest.frame.to_dict("records"):
-        named = next((row[column] for column in _PLAYABLE if row[column]), "")
-        path = root / named
-        if not named or row["clip_id"] in found or not path.is_file():
-            continue
-        found[row["clip_id"]] = quote(os.path.relpath(path, page).replace(os.sep, "/")) + _part(row)
+        paths = [root / row[column] for column in _PLAYABLE if row[column]]
+        path = next(filter(os.path.isfile, paths), None)  # what cannot be asked for is not there
+        if path is not None and row["clip_id"] not in found:
+            found[row["clip_id"]] = quote(os.path.relpath(path, page).replace(os.sep, "/")) + _part(row)
     return found
 
 
@@ -66,7 +67,7 @@ def _part(row: Mapping[Any, Any]) -> str:
     start, end = row["start"], row["end"]
     if np.isnan(start) and np.isnan(end):
         return ""
-    return f"#t={'' if np.isnan(start) else f'{start:g}'}" + ("" if np.isnan(end) else f",{end:g}")
+    return f"#t={'' if np.isnan(start) else f'{start:.3f}'}" + ("" if np.isnan(end) else f",{end:.3f}")
 
 
 def _thousandths(posterior: NDArray[np.float64]) -> list[int] | None:

@@ -11,6 +11,7 @@ from pipeline.evaluation import Run
 from pipeline.report.leaks import lights, remarks
 from pipeline.report.tables import Table
 from pipeline.scoring import Scores, chance
+from pipeline.statistics import holm
 from pipeline.subsets import Subset
 
 _PARTLY = "partly decoded"  # which is how it was meant
@@ -29,17 +30,22 @@ def systems(run: Run) -> dict[str, Scores]:
 
 
 def protocol(run: Run) -> str:
-    """Return how the headline's figure came about, in a sentence or two."""
+    """Return how the headline's figure came about, in some sentences."""
     clips, subjects = int(run.fusion.confusion.sum()), len(run.fusion.subjects)
     low, high = run.fusion.interval
     how = f", {run.spec.stacking}" if run.trained else ", which learns nothing"
     sources = f"{len(run.sources)} sources" if len(run.sources) > 1 else "one source"
+    heat = ", each calibrated by a temperature" if run.spec.temperature else ""
+    claimed = any(about.claimed for about in run.abouts)
+    unseen = "by models that, as was said when they were imported, had" if claimed else "by models that had"
+    chosen = [about.source for about in run.abouts if about.selected_on_test]
+    but = f", but those of {', '.join(chosen)} were chosen by these clips" if chosen else ""
     return (
         f"Mean of {len(run.folds)} folds by subject ({run.folds_name}): every one of {clips:,} clips was "
-        f"tested once, by models that had not seen its subject. {subjects} subjects, {len(run.classes)} "
-        f"classes, chance {percent(chance(run.fusion.confusion))} %. Fused by {run.spec.method} from "
-        f"{sources}{how}. The interval [{percent(low)}, {percent(high)}] is over subjects: so far the figure "
-        "over all clips moves when subjects are drawn again."
+        f"tested once, {unseen} not been trained on its subject{but}. {subjects} subjects, "
+        f"{len(run.classes)} classes, chance {percent(chance(run.fusion.confusion))} %. Fused by "
+        f"{run.spec.method} from {sources}{heat}{how}. The interval [{percent(low)}, {percent(high)}] is "
+        "over subjects: so far the figure over all clips moves when subjects are drawn again."
     )
 
 
@@ -104,17 +110,20 @@ def certainty_table(run: Run) -> Table:
 def pair_table(run: Run) -> Table:
     """Return the paired tests."""
     rows = []
-    for p in run.pairs:
+    corrected = holm([p.test.p for p in run.pairs])
+    for p, sure in zip(run.pairs, corrected, strict=True):
         low, high = (100 * edge for edge in p.interval)
         rows.append(
             [f"{p.first} against {p.second}", f"{100 * p.difference:+.2f}", f"{low:+.2f} – {high:+.2f}",
-             str(p.test.first_only), str(p.test.second_only), f"{p.test.p:.2g}"]
+             str(p.test.first_only), str(p.test.second_only), f"{p.test.p:.2g}", f"{sure:.2g}"]
         )  # fmt: skip
     return Table(
-        "Differences, all clips",
+        "Differences, clips that both have",
         ["first against second", "points", "95 % over subjects", "only first right", "only second right",
-         "p, exact McNemar"],
+         "p, exact McNemar", "p, Holm"],
         rows,
+        "McNemar's test takes clips for independent, which those of one subject are not; the interval does "
+        f"not. Holm: corrected for {len(rows)} tests.",
     )  # fmt: skip
 
 
@@ -166,7 +175,7 @@ def weight_table(run: Run, subsets: Sequence[Subset]) -> Table:
         if without is None:
             row += ["–"] * 4
         else:
-            worth = run.fusion.accuracy_mean - without.scores.accuracy_mean
+            worth = without.whole - without.scores.accuracy_mean
             row += [str(without.changed), str(without.lost), str(without.gained), f"{100 * worth:+.1f}"]
         rows.append(row)
     return Table(
@@ -174,8 +183,9 @@ def weight_table(run: Run, subsets: Sequence[Subset]) -> Table:
         ["source", "weight, mean of folds (range)", "decisions changed", "made right", "made wrong",
          "worth, points"],
         rows,
-        "Changed: clips that the fusion decides otherwise than the same fusion, trained anew, without this "
-        "source. Weights are exponents of posteriors; they compare only where sources are calibrated alike.",
+        "Changed: clips that the fusion decides otherwise than the same fusion"
+        f"{', trained anew,' if run.trained else ''} without this source."
+        + (" Weights compare only where sources are calibrated alike." if fitted else ""),
     )  # fmt: skip
 
 
@@ -184,21 +194,23 @@ def subset_table(run: Run, subsets: Sequence[Subset]) -> Table:
     rows = []
     for subset in subsets:
         s = subset.scores
-        drop = s.accuracy_mean - run.fusion.accuracy_mean
+        drop = s.accuracy_mean - subset.whole
         rows.append(
-            [", ".join(subset.sources), percent(s.accuracy_mean),
+            [", ".join(subset.sources), str(len(s.right)), percent(s.accuracy_mean),
              f"{percent(s.interval[0])} – {percent(s.interval[1])}", percent(s.uar), f"{100 * drop:+.1f}",
              "–" if subset.uniform is None else percent(subset.uniform), str(subset.changed)]
         )  # fmt: skip
     seen = len(subsets) == 2 ** len(run.sources) - 1
+    which = "Every subset of the sources" if seen else "Small and nearly whole subsets of the sources"
+    trained = ", fused by a fusion that was trained for just these" if run.trained else ""
     return Table(
         "When sources are missing",
-        ["sources that are there", "accuracy, %", "95 % over subjects", "UAR, %", "points",
+        ["sources that are there", "clips", "accuracy, %", "95 % over subjects", "UAR, %", "points",
          "not trained for it, %", "decisions changed"],
         rows,
-        ("Every subset of the sources" if seen else "Small and nearly whole subsets of the sources")
-        + ", fused by a fusion that was trained for just these. Not trained for it: the fusion of all "
-        "sources, with equal posteriors in place of those that are missing.",
+        f"{which}{trained}, on the clips that have any of them. Points are against all sources on the same "
+        "clips. Not trained for it: the fusion of all sources, with equal posteriors in place of those that "
+        "are missing.",
         frozenset({0}),
     )  # fmt: skip
 

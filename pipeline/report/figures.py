@@ -75,24 +75,20 @@ def calibration(run: Run) -> Markup:
         figure = Figure(figsize=(4.4, 3.9), layout="constrained")
         axes = figure.subplots()
         axes.plot([0, 100], [0, 100], ":", color=SOFT, linewidth=1)
-        curves = [
-            (name, _source(run.folds, s), SERIES[s % len(SERIES)], 1.3) for s, name in enumerate(run.sources)
-        ]
-        curves.append((run.fused_name, [(f.clip_ids, f.fused) for f in run.folds], FUSED, 2.6))
-        for name, parts, colour, width in curves:
-            sure, right = _curve(parts, run.classes, truth)
+        for s, name in enumerate(run.sources):
+            style = ("-", "--", ":")[s // len(SERIES) % 3]
+            sure, right = _curve(_source(run.folds, s), run.classes, truth)
             axes.plot(
-                100 * sure,
-                100 * right,
-                "o-",
-                color=colour,
-                linewidth=width,
-                markersize=3,
-                label=name,
-            )
+                100 * sure, 100 * right, "o", linestyle=style, color=SERIES[s % len(SERIES)], linewidth=1.3,
+                markersize=3, label=name,
+            )  # fmt: skip
+        sure, right = _curve([(f.clip_ids, f.fused) for f in run.folds], run.classes, truth)
+        axes.plot(
+            100 * sure, 100 * right, "o-", color=FUSED, linewidth=2.6, markersize=3, label=run.fused_name
+        )
         axes.set_xlim(0, 100)
         axes.set_ylim(0, 100)
-        axes.set_xlabel("posterior of the decision, %")
+        axes.set_xlabel(f"posterior of the decision, % ({BINS} bins, those of {_LEAST} clips and more)")
         axes.set_ylabel("how often it is right, %")
         axes.legend(frameon=False, fontsize=8, loc="upper left", labelcolor=INK)
         _bare(axes)

@@ -9,17 +9,9 @@ import numpy as np
 from pipeline.duplicates import Duplicates, Pair
 from pipeline.evaluation import Run
 from pipeline.posteriors import About
-from pipeline.scoring import chance
 
 Level = Literal["green", "amber", "red", "grey"]
 _STACKINGS: dict[str, Level] = {"nested": "green", "cross-fitted": "amber", "in-sample": "red"}
-_REMARKS: dict[str, Level] = {
-    "in-sample": "red",
-    "cross-fitted": "amber",
-    "transductive": "amber",
-    "selected on test": "red",
-    "untrained": "amber",
-}
 # What has a light of its own need not be said again as a remark.
 _SAID = frozenset({"in-sample", "cross-fitted", "transductive", "selected on test", "claimed"})
 _FAR = 3.0  # standard errors of the control that are no accident
@@ -67,7 +59,7 @@ def remarks(run: Run) -> Iterator[Light]:
     for flag in run.flags:
         name, _, text = flag.partition(": ")
         if name not in _SAID:
-            yield Light(_REMARKS.get(name, "grey"), name, "", _sentence(text))
+            yield Light("amber" if name == "untrained" else "grey", name, "", _sentence(text))
 
 
 def _subjects(run: Run) -> Light:
@@ -93,26 +85,36 @@ def _subjects(run: Run) -> Light:
 def _one_recording(found: Duplicates | None) -> Light:
     name = "one recording twice"
     if found is None:
-        return Light("grey", name, "not looked at", "What was heard of the clips could not be kept.")
+        return Light("grey", name, "not looked at", "Nobody looked for clips that are one recording.")
     looked = f"{found.looked_at:,} of {found.clips:,} clips heard"
-    if found.across:
+    leaking = [pair for pair in found.across if pair.folds]
+    if leaking:
         return Light(
             "red",
             name,
-            f"{len(found.across)} pairs of two subjects; {looked}",
-            f"One recording under two names is trained on and tested: {_named(found.across)}. Run "
+            f"{_count(leaking)} across folds; {looked}",
+            f"One recording under two names is trained on and tested: {_named(leaking)}. Run "
             "python -m pipeline.duplicates, and mend the manifest.",
         )
-    if found.within:
+    if found.pairs:
         return Light(
             "amber",
             name,
-            f"{len(found.within)} pairs of one subject; {looked}",
-            f"They never meet across a fold by subject, but count twice: {_named(found.within)}.",
+            f"{_count(found.pairs)}; {looked}",
+            f"No fold trains on one and tests on the other, but they count twice: {_named(found.pairs)}.",
         )
-    if not found.looked_at:
-        return Light("grey", name, looked, _sentence(found.reason or "No file is there twice"))
-    return Light("green", name, f"0 pairs; {looked}", "No two clips are equal files or have the same sound.")
+    if found.unread or not found.looked_at:
+        unheard = f"{len(found.unread):,} clips could not be heard; of the others none is another"
+        reason = unheard if found.unread else found.reason or "No file is there twice"
+        return Light("grey", name, looked, _sentence(reason))
+    return Light(
+        "green", name, f"0 pairs; {looked}",
+        "No two clips are equal files or have the same sound in their first two minutes.",
+    )  # fmt: skip
+
+
+def _count(pairs: Sequence[Pair]) -> str:
+    return "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
 
 
 def _named(pairs: Sequence[Pair]) -> str:
@@ -129,11 +131,12 @@ def _held_out(run: Run) -> Light:
             f"{inner} of {len(run.abouts)} sources have them",
             "The fusion did not learn from inner folds.",
         )
-    rows = sum(len(fold.train.clip_ids) for fold in run.rows if fold.train is not None)
+    train = [fold.train.posteriors for fold in run.rows if fold.train is not None]
+    rows = sum(int((~np.isnan(posteriors[:, :, 0])).sum()) for posteriors in train)
     return Light(
         "green",
         "subjects, inner folds",
-        f"0 of {rows * len(run.abouts):,} rows",
+        f"0 of {rows:,} rows",
         "The fusion learned from rows whose models had seen neither the row's subject nor any test subject.",
     )
 
@@ -177,49 +180,52 @@ def _selection(run: Run) -> Light:
 def _scalers(run: Run) -> Light:
     own = [about for about in run.abouts if not about.imported]
     scaled = [about for about in own if about.head.get("scale", "none") != "none"]
-    text = "Scaling was fitted on the training clips of each fold alone."
-    if len(own) < len(run.abouts):
-        others = ", ".join(about.source for about in run.abouts if about.imported)
-        return Light(
-            "grey",
-            "scaler scope",
-            f"{len(scaled)} of {len(own)} own heads scale",
-            f"{text} Of {others} it is not known.",
-        )
-    return Light("green", "scaler scope", f"{len(scaled)} of {len(own)} heads scale", text)
+    number = f"{len(scaled)} of {len(own)} own heads scale"
+    text = "Heads that scale do it by the training clips of each fold alone."
+    if on := _names(run, lambda about: about.transductive):
+        text += f" Besides, features of {', '.join(on)} were z-scored per speaker, test clips included."
+        return Light("amber", "scaler scope", number, text)
+    if unknown := _names(run, _made_elsewhere):
+        text += f" How the values behind {', '.join(unknown)} were scaled is not known here."
+        return Light("grey", "scaler scope", number, text)
+    return Light("green", "scaler scope", number, text)
 
 
 def _transductive(run: Run) -> Light:
     on = _names(run, lambda about: about.transductive)
     share = f"{len(on)} of {len(run.abouts)} sources"
-    if not on:
-        return Light(
-            "green", "transductive options", share, "No test clip had a part in how another one was read."
+    name = "transductive options"
+    if on:
+        text = (
+            f"Features of {', '.join(on)} were z-scored per speaker over all clips of that speaker, test "
+            "clips included; no labels were used."
         )
-    return Light(
-        "amber",
-        "transductive options",
-        share,
-        f"Features of {', '.join(on)} were z-scored per speaker over all clips of that speaker, test clips "
-        "included; no labels were used.",
-    )
+        return Light("amber", name, share, text)
+    if unknown := _names(run, _made_elsewhere):
+        text = f"None was used here; what was done to the values behind {', '.join(unknown)} is not known."
+        return Light("grey", name, share, text)
+    return Light("green", name, share, "No test clip had a part in how another one was read.")
 
 
 def _control(run: Run) -> Iterator[Light]:
     if run.control is None:
         return
-    by_chance = chance(run.fusion.confusion)
-    clips = int(run.fusion.confusion.sum())
-    far = run.control > by_chance + _FAR * np.sqrt(by_chance * (1 - by_chance) / clips)
-    yield Light(
-        "red" if far else "green",
-        "exchanged labels",
-        f"{100 * run.control:.1f} %, chance {100 * by_chance:.1f} %",
-        "With labels exchanged among the clips of each subject the same fusion does far better than chance: "
-        "something knows the answers."
-        if far
-        else "With labels exchanged among the clips of each subject, the same fusion falls to about chance.",
-    )
+    by_chance, clips = run.control.by_chance, int(run.fusion.confusion.sum())
+    far = run.control.accuracy > by_chance + _FAR * np.sqrt(by_chance * (1 - by_chance) / clips)
+    number = f"{100 * run.control.accuracy:.1f} %, by chance {100 * by_chance:.1f} %"
+    text = "With labels exchanged among the clips of each subject, the same fusion"
+    if far:
+        text += " does far better than chance: it knows the answers."
+    else:
+        text += " falls to chance. This looks at the fusion alone: heads were not trained again."
+    yield Light("red" if far else "green", "exchanged labels", number, text)
+
+
+def _made_elsewhere(about: About) -> bool:
+    """Whether a source rests on values that were not made here."""
+    found = about.features["identity"]
+    identities = found if isinstance(found, list) else [found]
+    return bool(about.imported) or any(i.get("extractor") == "table" for i in identities)
 
 
 def _names(run: Run, having: Callable[[About], bool]) -> list[str]:

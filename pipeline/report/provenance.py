@@ -6,19 +6,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from affectstack import AffectstackError, __version__
+import pandas as pd
+
+from affectstack import __version__
 from affectstack.hashing import file_sha256
-from extractors.weights import cards
+from extractors.weights import RANDOM, cards
 from pipeline import history
 from pipeline.evaluation import Run
-from pipeline.features import FeatureIndex, read_index
+from pipeline.features import index_path
+from pipeline.files import read_json
+from pipeline.posteriors import PosteriorTable
 from pipeline.report.tables import Table
+from pipeline.sources import learned_from
+from pipeline.store import identity_sha256
 from pipeline.workspace import Workspace
 
 _PACKAGES = (
     "numpy", "scipy", "scikit-learn", "pandas", "h5py", "torch", "torchvision", "transformers", "timm",
     "pyslowfast", "facenet-pytorch", "opensmile", "av", "soxr",
 )  # fmt: skip
+_PROGRAMS = {"opensmile": "openSMILE: research only", "openface": "OpenFace: research only"}
 _OWN_WEIGHTS = {"faces": "mtcnn"}  # extractors whose weights have a card of another name
 
 
@@ -30,15 +37,13 @@ def provenance(workspace: Workspace, run: Run, now: Mapping[str, Any]) -> list[T
         run: Its result.
         now: The entry of the running command, see `history.Stopwatch`.
     """
-    indexes = [
-        index for name in workspace.experiment.features if (index := _index(workspace, name)) is not None
-    ]
     return [
         Table("Inputs", ["what", "which"], list(_inputs(workspace, run))),
         Table(
-            "Frozen features",
+            "Frozen features, as the heads learned from them",
             ["feature", "extractor", "identity", "weights", "licence", "clips", "failed"],
-            [_feature(index) for index in indexes],
+            [_feature(workspace, name, identity) for name, identity in _features(workspace, run).items()],
+            "Licences are those of the published weights and programs; weights of your own have their own.",
         ),
         Table("Commands", ["command", "began", "hours:minutes:seconds", "processor", "memory", "ended"],
               [_command(entry) for entry in (*history.read(workspace.folder), now)],
@@ -50,8 +55,7 @@ def provenance(workspace: Workspace, run: Run, now: Mapping[str, Any]) -> list[T
 
 def identities(workspace: Workspace, run: Run) -> str:
     """Return everything that decides a figure, as JSON."""
-    names = workspace.experiment.features
-    features = {name: index.identity for name in names if (index := _index(workspace, name)) is not None}
+    features = _features(workspace, run)
     heads = {about.source: about.head for about in run.abouts}
     fusion = workspace.experiment.fusion.model_dump(mode="json")
     return json.dumps({"features": features, "heads": heads, "fusion": fusion}, indent=1, sort_keys=True)
@@ -70,19 +74,45 @@ def _inputs(workspace: Workspace, run: Run) -> Iterator[tuple[str, str]]:
     for about in run.abouts:
         if about.imported:
             yield f"source {about.source}", f"imported, {about.imported}"
+        elif about.source in experiment.finetune:
+            weights = workspace.finetune_weights(about.source) or "the encoder's usual ones"
+            yield f"source {about.source}", f"fine-tuned from {weights}"
 
 
-def _feature(index: FeatureIndex) -> Sequence[str]:
-    name = str(index.identity.get("extractor", "?"))
-    card = cards().get(_OWN_WEIGHTS.get(name, name))
-    weights = index.identity.get("weights", card.title if card and card.package else "none")
-    shown = ", ".join(weights) if isinstance(weights, list) else str(weights)
-    licence = "–" if card is None or index.untrained else card.licence
-    mark = " (UNTRAINED)" if index.untrained else ""
+def _features(workspace: Workspace, run: Run) -> dict[str, dict[str, Any]]:
+    """Return the identity of every feature that a source learned from."""
+    tables = [PosteriorTable(pd.DataFrame(), about) for about in run.abouts]
+    return {name: identity for table in tables for name, identity in learned_from(workspace, table)}
+
+
+def _feature(workspace: Workspace, name: str, identity: Mapping[str, Any]) -> Sequence[str]:
+    extractor = str(identity.get("extractor", "?"))
+    weights = identity.get("weights")
+    index = read_json(index_path(workspace, name)) or {}
     return (
-        index.name, name, index.identity_sha256[:12], f"{shown}{mark}", licence, str(index.clips),
-        str(index.failed),
+        name, extractor, identity_sha256(dict(identity))[:12], _weights(extractor, weights),
+        _licence(extractor, weights), str(index.get("clips", "–")), str(index.get("failed", "–")),
     )  # fmt: skip
+
+
+def _weights(extractor: str, weights: object) -> str:
+    if weights is None:
+        card = cards().get(_OWN_WEIGHTS.get(extractor, extractor))
+        return card.title if card and card.package else "none"
+    shown = ", ".join(map(str, weights)) if isinstance(weights, list) else str(weights)
+    return "random (UNTRAINED)" if shown == RANDOM else shown
+
+
+def _licence(extractor: str, weights: object) -> str:
+    """Return the licence of published weights, where these are known to be them."""
+    if extractor in _PROGRAMS:
+        return _PROGRAMS[extractor]
+    card = cards().get(_OWN_WEIGHTS.get(extractor, extractor))
+    if card is None or weights == RANDOM:
+        return "–"
+    if card.package or (card.hub and weights == f"{card.hub}@{card.revision}"):
+        return card.licence
+    return f"{card.licence}, if they are {card.title}"
 
 
 def _command(entry: Mapping[str, Any]) -> Sequence[str]:
@@ -114,11 +144,3 @@ def _versions() -> Iterator[tuple[str, str]]:
             yield package, version(package)
         except PackageNotFoundError:
             continue
-
-
-def _index(workspace: Workspace, name: str) -> FeatureIndex | None:
-    """Return a feature's index; of one that the figures do not need, it may not be there."""
-    try:
-        return read_index(workspace, name)
-    except AffectstackError:
-        return None

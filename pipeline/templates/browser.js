@@ -2,10 +2,8 @@
 (() => {
   const STEP = 50;
   const { classes, systems, clips } = JSON.parse(document.getElementById("data").textContent);
-  const decided = ([, , , , , posteriors]) => posteriors[0].indexOf(Math.max(...posteriors[0]));
   const rows = clips.map((clip, order) => {
-    const [id, truth, subject, fold, media, posteriors] = clip;
-    const own = decided(clip);
+    const [id, truth, own, subject, fold, media, posteriors] = clip;
     return { id, truth, subject, fold, media, posteriors, order, own, sure: posteriors[0][own], margin: posteriors[0][own] - posteriors[0][truth] };
   });
   const columns = [
@@ -134,4 +132,17 @@
     }
   };
   draw(STEP);
+
+  // Paper shows what a reader could unfold.
+  const folded = new Set();
+  addEventListener("beforeprint", () => {
+    for (const part of document.querySelectorAll("details:not([open])")) {
+      folded.add(part);
+      part.open = true;
+    }
+  });
+  addEventListener("afterprint", () => {
+    for (const part of folded) part.open = false;
+    folded.clear();
+  });
 })();

@@ -80,4 +80,12 @@ def test_clips_that_have_no_source_of_a_subset_are_left_out(
     first.test.posteriors[0, 0] = np.nan
     rows = [replace(first), *run.rows[1:]]
     found = {s.sources: s for s in measure(replace(run, rows=rows), [(0,)])}
-    assert len(found["one-log",].scores.right) == 71
+    alone = found["one-log",]
+    assert len(alone.scores.right) == 71
+    others = [[run.fusion.right[c] for c in f.clip_ids if c != first.test.clip_ids[0]] for f in run.folds]
+    assert alone.whole == pytest.approx(np.mean([np.mean(own) for own in others]))
+
+
+def test_slow_fusers_are_asked_for_fewer_subsets() -> None:
+    assert len(subsets_of(list("abcdefg"), few=True)) == 1 + 7 + 21 + 21 + 7
+    assert len(subsets_of(list("abcdefg"))) == 127

@@ -55,7 +55,7 @@ def test_what_a_source_changes_is_what_is_lost_without_it(run: Run) -> None:
     (alone,) = [s for s in subsets if s.sources == ("two-log",)]
     found = row(contents.weight_table(run, subsets), "one-log")
     assert (found["decisions changed"], found["made right"]) == (str(alone.changed), str(alone.lost))
-    worth = run.fusion.accuracy_mean - alone.scores.accuracy_mean
+    worth = alone.whole - alone.scores.accuracy_mean
     assert found["worth, points"] == f"{100 * worth:+.1f}"
     weights = [fold.fitted.source_weights()[0] for fold in run.folds if fold.fitted]  # type: ignore[index]
     assert found["weight, mean of folds (range)"].startswith(f"{sum(weights) / 3:.2f} (")
