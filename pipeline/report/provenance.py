@@ -45,7 +45,7 @@ def provenance(workspace: Workspace, run: Run, now: Mapping[str, Any]) -> list[T
             [_feature(workspace, name, identity) for name, identity in _features(workspace, run).items()],
             "Licences are those of the published weights and programs; weights of your own have their own.",
         ),
-        Table("Commands", ["command", "began", "hours:minutes:seconds", "processor", "memory", "ended"],
+        Table("Commands", ["command", "began", "took", "processors", "memory", "ended"],
               [_command(entry) for entry in (*history.read(workspace.folder), now)],
               "Time of processors and peak memory are of the command and its children; the peak is of the "
               "largest process."),
