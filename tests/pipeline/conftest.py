@@ -1,12 +1,14 @@
 """Fixtures of the stages."""
 
+import copy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trained as corpus
-from lab import CLASSES, Lab, write_corpus
+from lab import DOCUMENT, Lab, run_stages, write_corpus
 
 
 @pytest.fixture
@@ -14,25 +16,25 @@ def lab(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     """A corpus of 72 clips of 6 subjects with an experiment of two features and two heads."""
     write_corpus(tmp_path)
     monkeypatch.setattr("extractors.table.FeatureTable.clips_per_shard", 32)  # so that there are several
-    document: dict[str, Any] = {
-        "manifest": "manifest.csv",
-        "label": "emotion",
-        "classes": list(CLASSES),
-        "folds": {"by": "subject", "k": 3, "seed": 0},
-        "inner_folds": 2,
-        "features": {
-            "one": {"modality": "au", "extractor": "table", "path": "one.csv"},
-            "two": {"modality": "audio", "extractor": "table", "path": "two.csv"},
-        },
-        "heads": {
-            "one-log": {"features": "one", "head": "logistic"},
-            "two-log": {"features": "two", "head": "logistic"},
-        },
-        "fusion": {"method": "logpool"},
-    }
-    made = Lab(tmp_path, document, capsys, monkeypatch)
+    made = Lab(tmp_path, copy.deepcopy(DOCUMENT), capsys, monkeypatch)
     made.save()
     return made
+
+
+@pytest.fixture(scope="session")
+def fused_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The lab's folder after all stages, made once; to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("fused")
+    write_corpus(folder)
+    run_stages(folder, DOCUMENT)
+    return folder
+
+
+@pytest.fixture
+def fused(lab: Lab, fused_folder: Path) -> Lab:
+    """The lab after all stages."""
+    shutil.copytree(fused_folder, lab.folder, symlinks=True, dirs_exist_ok=True)
+    return lab
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """A small corpus without media, whose features are real tables, and the commands run on it."""
 
+import importlib
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,22 @@ from pipeline import cli
 
 CLASSES = ("angry", "happy", "sad")
 SUBJECTS = tuple(f"s{i}" for i in range(6))
+DOCUMENT: dict[str, Any] = {
+    "manifest": "manifest.csv",
+    "label": "emotion",
+    "classes": list(CLASSES),
+    "folds": {"by": "subject", "k": 3, "seed": 0},
+    "inner_folds": 2,
+    "features": {
+        "one": {"modality": "au", "extractor": "table", "path": "one.csv"},
+        "two": {"modality": "audio", "extractor": "table", "path": "two.csv"},
+    },
+    "heads": {
+        "one-log": {"features": "one", "head": "logistic"},
+        "two-log": {"features": "two", "head": "logistic"},
+    },
+    "fusion": {"method": "logpool"},
+}
 
 
 @dataclass
@@ -34,8 +52,6 @@ class Lab:
 
     def run(self, module: str, *args: str) -> int:
         """Run a command as a user would, in this process; keep what it printed."""
-        import importlib
-
         if module in ("extract", "train_heads") and not {"--workers", "--help"} & set(args):
             args = (*args, "--workers", "1")  # starting processes costs more than these small runs
         app: typer.Typer = importlib.import_module(f"pipeline.{module}").app
@@ -53,6 +69,20 @@ class Lab:
         assert self.run("extract") == 0, self.err
         assert self.run("train_heads") == 0, self.err
         assert self.run("fuse", "--report") == 0, self.err
+
+
+def run_stages(folder: Path, document: Mapping[str, Any]) -> None:
+    """Extract, train, fuse and report, where no test is running yet."""
+    (folder / "experiment.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    stages = (("extract", "--workers", "1"), ("train_heads", "--workers", "1"), ("fuse", "--report"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("extractors.table.FeatureTable.clips_per_shard", 32)  # so that there are several
+        patch.chdir(folder)
+        for module, *args in stages:
+            patch.setattr(sys, "argv", [f"pipeline.{module}", *args])
+            with pytest.raises(SystemExit) as stop:
+                cli.run(importlib.import_module(f"pipeline.{module}").app)
+            assert stop.value.code == 0
 
 
 def write_corpus(folder: Path) -> pd.DataFrame:

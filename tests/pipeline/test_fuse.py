@@ -30,12 +30,6 @@ def rewrite(lab: Lab, head: str, change: Callable[[pd.DataFrame], pd.DataFrame],
     posteriors.write(path, posteriors.PosteriorTable(change(table.rows), posteriors.About(**fields)))
 
 
-@pytest.fixture
-def fused(lab: Lab) -> Lab:
-    lab.all_stages()
-    return lab
-
-
 def test_metrics_have_the_documented_shape(fused: Lab) -> None:
     found = metrics(fused)
     assert found["classes"] == list(CLASSES)
@@ -276,6 +270,7 @@ def test_inner_models_that_had_seen_a_test_subject_are_refused(fused: Lab) -> No
 def test_every_grade_that_the_sources_allow_stands_beside(fused: Lab) -> None:
     found = metrics(fused)
     assert set(found["beside"]) == {"cross-fitted", "in-sample"}
+    assert fused.run("fuse") == 0
     assert "the same, in-sample: accuracy" in fused.out
     assert fused.run("fuse", "--set", "fusion.stacking=cross-fitted") == 0
     crossed = metrics(fused)

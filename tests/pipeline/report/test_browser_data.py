@@ -9,9 +9,8 @@ from pipeline.experiment import load
 from pipeline.report.browser import clips, media_links
 
 
-def test_the_worst_confusions_come_first(lab: Lab) -> None:
-    lab.all_stages()
-    run = evaluate(load(lab.folder / "experiment.yaml"))
+def test_the_worst_confusions_come_first(fused: Lab) -> None:
+    run = evaluate(load(fused.folder / "experiment.yaml"))
     found = clips(run, {"s0-angry-0": "a.wav"})
     assert found["classes"] == list(CLASSES)
     assert found["systems"] == ["fused (logpool)", "one-log", "two-log"]

@@ -18,10 +18,8 @@ def panel(run: Run, duplicates: Duplicates | None = NONE) -> dict[str, Light]:
 
 
 @pytest.fixture
-def trained(lab: Lab) -> Lab:
-    assert lab.run("extract") == 0
-    assert lab.run("train_heads") == 0
-    return lab
+def trained(fused: Lab) -> Lab:
+    return fused
 
 
 def run_of(lab: Lab, *overrides: str) -> Run:

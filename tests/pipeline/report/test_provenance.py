@@ -32,9 +32,8 @@ def test_inputs_features_commands_and_versions_are_named(lab: Lab) -> None:
     assert {"affectstack", "Python", "numpy", "torch"} <= {name for name, _ in versions.rows}
 
 
-def test_every_setting_that_decides_a_figure_is_there(lab: Lab) -> None:
-    lab.all_stages()
-    workspace = load(lab.folder / "experiment.yaml")
+def test_every_setting_that_decides_a_figure_is_there(fused: Lab) -> None:
+    workspace = load(fused.folder / "experiment.yaml")
     found = json.loads(identities(workspace, evaluate(workspace)))
     assert set(found["features"]) == {"one", "two"}
     assert found["heads"]["one-log"]["C"] == 1.0
@@ -62,8 +61,8 @@ def test_a_licence_is_stated_of_weights_that_are_known_to_be_the_published_ones(
         assert "if" not in _licence(extractor, weights)
 
 
-def test_features_are_those_that_the_heads_learned_from(lab: Lab) -> None:
-    lab.all_stages()
+def test_features_are_those_that_the_heads_learned_from(fused: Lab) -> None:
+    lab = fused
     values = pd.read_csv(lab.folder / "one.csv")
     values.assign(f0=0.0).to_csv(lab.folder / "other.csv", index=False)
     lab.document["features"]["one"]["path"] = "other.csv"

@@ -1,33 +1,37 @@
 """The report in a real browser."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import soundfile
-from lab import Lab
+from lab import DOCUMENT, run_stages, write_corpus
 from test_report_page import PANELS
 
 EVIL = "<script>document.title = 'broken'</script>"
 
 
-@pytest.fixture
-def report(lab: Lab) -> str:
-    """The report of a corpus, one of whose clips can be played, and whose subjects have bad names."""
-    manifest = pd.read_csv(lab.folder / "manifest.csv")
-    (lab.folder / "media").mkdir()
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus, one of whose clips can be played, and whose subjects have bad names, with its report."""
+    made = tmp_path_factory.mktemp("report")
+    manifest = write_corpus(made)
+    (made / "media").mkdir()
     tone = (0.1 * np.sin(np.arange(16000) / 8)).astype(np.float32)
-    soundfile.write(lab.folder / "media/a b#.wav", tone, 16000)
+    soundfile.write(made / "media/a b#.wav", tone, 16000)
     manifest["audio"] = ""
     manifest.loc[manifest["clip_id"] == "s0-angry-0", "audio"] = "media/a b#.wav"
     manifest["subject"] = manifest["subject"].replace({"s1": EVIL, "s2": "=cmd()"})
-    manifest.to_csv(lab.folder / "manifest.csv", index=False)
-    lab.document["root"] = "."
-    lab.save()
-    lab.all_stages()
-    return (lab.folder / "reports/latest/report.html").resolve().as_uri()
+    manifest.to_csv(made / "manifest.csv", index=False)
+    run_stages(made, {**DOCUMENT, "root": "."})
+    return made
+
+
+@pytest.fixture
+def report(folder: Path) -> str:
+    return (folder / "reports/latest/report.html").resolve().as_uri()
 
 
 def ids(page: Any) -> list[str]:
@@ -129,9 +133,9 @@ def test_a_clip_is_played_where_its_media_are(report: str, browser_page: Any) ->
     assert browser_page.locator("#clips button.play").count() == 0
 
 
-def test_media_that_are_gone_since_are_a_link(report: str, browser_page: Any, lab: Lab) -> None:
-    (lab.folder / "media/a b#.wav").unlink()
-    browser_page.goto(report)
+def test_media_that_are_gone_since_are_a_link(folder: Path, browser_page: Any, tmp_path: Path) -> None:
+    shutil.copytree(folder / "reports", tmp_path / "reports", symlinks=True)  # and nothing else
+    browser_page.goto((tmp_path / "reports/latest/report.html").resolve().as_uri())
     browser_page.locator("#reset").click()
     browser_page.locator("#text").fill("s0-angry-0")
     browser_page.get_by_role("button", name="play s0-angry-0").click()
