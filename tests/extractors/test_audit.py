@@ -1,17 +1,21 @@
 """What a container says is held against what was decoded, without decoding anything twice."""
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
 from clip_makers import paint, tone, write_clip
 
+import extractors.video
 from extractors.audit import AUDITED, Audit, ClipAudit
 from extractors.contract import Clip
 from extractors.reading import frames_of, shown_of, sound_of
 from extractors.shared import Shared
+from extractors.video import decode
 
 RATE = 16000
 
@@ -76,6 +80,41 @@ def test_pictures_of_any_layout_are_compared(tmp_path: Path, pixels: str) -> Non
     path = tmp_path / ("a.mov" if codec == "png" else "a.mkv")
     audit = pictures(write_clip(path, frames, codec=codec, pixels=pixels))
     assert audit.repeated == 1
+
+
+def write_palette_clip(path: Path, codec: str, numbers: list[int], shift: dict[int, int]) -> Path:
+    """Write pictures of a palette: `paint(number)`, with all colours of some frames shifted."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width = paint(0).shape[:2]
+        stream.pix_fmt = "pal8"
+        for i, number in enumerate(numbers):
+            palette = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 4, axis=1) + shift.get(i, 0)
+            content = (paint(number)[..., 0].copy(), palette.astype(np.uint8))
+            frame = av.VideoFrame.from_ndarray(content, "pal8")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("codec", ["rawvideo", "zmbv"])
+def test_pictures_of_a_palette_are_compared_with_their_colours(tmp_path: Path, codec: str) -> None:
+    path = write_palette_clip(tmp_path / "a.avi", codec, [0, 1, 1, 2, 2, 2], shift={4: 9})
+    assert [f.frame.format.name for f in decode(path)] == ["pal8"] * 6
+    assert [f.repeats for f in decode(path)] == [False, False, True, False, False, False]
+
+
+def test_pictures_that_cannot_be_compared_cost_no_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def torn(*_: object) -> bool:
+        raise ValueError("no such layout")
+
+    path = write_clip(tmp_path / "a.mkv", [paint(0)] * 3, codec="ffv1")
+    monkeypatch.setattr(extractors.video, "_same", torn)
+    audit = pictures(path)
+    assert (audit.decoded_frames, audit.repeated) == (3, 0)
 
 
 def test_gaps_between_time_stamps_are_missing_frames(tmp_path: Path) -> None:
