@@ -126,7 +126,7 @@ class _Block:
         rate: Of the file, in Hz.
         stated: What the file says.
         begin: The time of the file's first sample, in seconds.
-        gap: How many of the samples are silence in place of what is missing.
+        gaps: Where samples are silence in place of what is missing: how many lie before, and how many.
         offset: How many samples of the file lie before it.
     """
 
@@ -134,7 +134,7 @@ class _Block:
     rate: int
     stated: Stated
     begin: float = 0.0
-    gap: int = 0
+    gaps: tuple[tuple[int, int], ...] = ()
     offset: int = 0
 
     @property
@@ -146,6 +146,11 @@ class _Block:
     def end(self) -> float:
         """When it ends, in seconds."""
         return self.time + len(self.samples) / self.rate
+
+    def missing(self, first: int, last: int) -> int:
+        """Return how many samples of the file from `first` to before `last` are missing in it."""
+        begins = [(self.offset + before, count) for before, count in self.gaps]
+        return sum(max(0, min(last, begin + count) - max(first, begin)) for begin, count in begins)
 
 
 class Tape:
@@ -241,7 +246,8 @@ def _keep(
     passed = kept = gap = 0
     for block in chain([head], blocks):
         piece = block.samples[max(first - block.offset, 0) : max(last - block.offset, 0)]
-        passed, kept, gap = block.offset + len(block.samples), kept + len(piece), gap + block.gap
+        passed, kept = block.offset + len(block.samples), kept + len(piece)
+        gap += block.missing(first, last)
         _refuse_long(path, kept / head.rate)
         for track in tracks:
             track.add(piece)
@@ -323,18 +329,19 @@ def _decode_stream(path: Path) -> Generator[_Block, None, None]:
             raise DecodeError(f"{path.name}: its sound is of a kind that FFmpeg cannot decode")
         rate, ends, says = int(stream.rate or 0), stated_end(container, stream), stated(container)
         _refuse_layout(path, stream.channels, rate)
-        begin, held, pending, gap = 0.0, 0, 0, 0
+        begin, held, pending = 0.0, 0, 0
         pieces: list[NDArray[np.float32]] = []
+        gaps: list[tuple[int, int]] = []
         for begin, piece, real in _pieces(path, container, rate):
             pieces.append(piece)
+            gaps += [] if real else [(pending, len(piece))]
             held, pending = held + len(piece), pending + len(piece)
-            gap += 0 if real else len(piece)
             if pending >= _BLOCK:
-                yield _Block(np.concatenate(pieces), rate, says, begin, gap)
-                pieces, pending, gap = [], 0, 0
+                yield _Block(np.concatenate(pieces), rate, says, begin, tuple(gaps))
+                pieces, pending, gaps = [], 0, []
     if held == 0:
         raise DecodeError(f"{path.name}: no sound could be decoded")
-    yield _Block(np.concatenate([*pieces, np.empty(0, np.float32)]), rate, says, begin, gap)
+    yield _Block(np.concatenate([*pieces, np.empty(0, np.float32)]), rate, says, begin, tuple(gaps))
     refuse_cut_stream(path, "sound", begin + held / rate, ends)
     refuse_cut_sound(path, held, rate)
 

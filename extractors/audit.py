@@ -41,7 +41,7 @@ class Heard:
         stated: What the file says.
         begin: Seconds of the first sample.
         seconds: How much was decoded, gaps included.
-        gaps: How much of it is silence in place of what is missing.
+        gaps: How much of what was asked for is silence in place of what is missing.
         whole: Whether that is all there is.
     """
 
@@ -90,7 +90,7 @@ class ClipAudit:
         sound_seconds: The same of the sound.
         stated_picture_seconds: By the header.
         stated_sound_seconds: By the header.
-        sound_gaps: Seconds that are missing in the sound, and were filled with silence.
+        sound_gaps: Seconds that are missing in the sound of the clip, and were filled with silence.
         start_difference: Seconds from the beginning of the picture to that of the sound of the same file.
         end_difference: Seconds from the end of the picture to that of the sound; negative: it ends before.
         first_time_stamp: Seconds that the file calls the beginning, and that count as 0 here.
