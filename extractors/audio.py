@@ -161,14 +161,14 @@ class Tape:
     """
 
     def __init__(self) -> None:
-        self._stamp: tuple[Path, int, int] | None = None
+        self._stamp: tuple[Path | int, ...] | None = None
         self._source: Generator[_Block, None, None] | None = None
         self._kept: deque[_Block] = deque()
 
     def play(self, path: Path, start: float) -> Generator[_Block, None, None]:
         """Yield the blocks of a file from one that begins at `start` or before, or from the first."""
         found = path.stat()
-        stamp = (path, found.st_mtime_ns, found.st_size)
+        stamp = (path, found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
         if stamp != self._stamp or not self._kept or (self._kept[0].offset and self._kept[0].time > start):
             self.forget()
             self._stamp, self._source = stamp, _decode(path)

@@ -1,5 +1,6 @@
 """Pieces of a long recording are the same whether they are read from its beginning or one after the other."""
 
+import os
 from pathlib import Path
 
 import clip_makers
@@ -94,6 +95,17 @@ def test_a_file_that_changed_is_read_anew(tmp_path: Path) -> None:
     soundfile.write(path, noise(), RATE)
     read_waveforms(path, [RATE], start=1.0, end=2.0, tape=tape)
     soundfile.write(path, -noise(SECONDS - 1), RATE)
+    piece = read_waveforms(path, [RATE], start=1.0, end=2.0, tape=tape)[RATE]
+    np.testing.assert_allclose(piece.samples, -noise()[RATE : 2 * RATE], atol=1e-4)
+
+
+def test_a_file_of_the_same_size_and_age_in_its_place_is_read_anew(tmp_path: Path) -> None:
+    path, other, tape = tmp_path / "long.wav", tmp_path / "other.wav", Tape()
+    for file, samples in ((path, noise()), (other, -noise())):
+        soundfile.write(file, samples, RATE)
+        os.utime(file, (1e9, 1e9))
+    read_waveforms(path, [RATE], start=1.0, end=2.0, tape=tape)
+    other.replace(path)
     piece = read_waveforms(path, [RATE], start=1.0, end=2.0, tape=tape)[RATE]
     np.testing.assert_allclose(piece.samples, -noise()[RATE : 2 * RATE], atol=1e-4)
 
