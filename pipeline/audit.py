@@ -184,6 +184,9 @@ def _rate(audit: ClipAudit) -> Iterator[_Oddity]:
             f", {1e3 * audit.shortest_step:.1f} to {1e3 * audit.longest_step:.1f} ms from frame to frame"
         )  # fmt: skip
         yield _Oddity("of variable rate", f"variable rate{steps}")
+    if audit.back:
+        times = f" {audit.back} times" if audit.back > 1 else ""
+        yield _Oddity("whose time stamps go back", f"time stamps go back{times}, as where files were joined")
 
 
 def _ends(audit: ClipAudit) -> Iterator[_Oddity]:

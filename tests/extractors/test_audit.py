@@ -3,6 +3,7 @@
 import os
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -11,7 +12,7 @@ import soundfile
 from clip_makers import paint, tone, write_clip
 
 import extractors.video
-from extractors.audit import AUDITED, Audit, ClipAudit
+from extractors.audit import AUDITED, Audit, ClipAudit, Stated
 from extractors.contract import Clip
 from extractors.reading import frames_of, shown_of, sound_of
 from extractors.shared import Shared
@@ -122,6 +123,7 @@ def test_gaps_between_time_stamps_are_missing_frames(tmp_path: Path) -> None:
     audit = pictures(write_clip(tmp_path / "a.mp4", len(times), times=times))
     assert (audit.decoded_frames, audit.missing, audit.variable_rate) == (37, 3, False)
     assert audit.longest_step == pytest.approx(0.12)
+    assert audit.measured_rate == pytest.approx(25)
 
 
 def test_a_variable_rate_is_told_from_missing_frames(tmp_path: Path) -> None:
@@ -203,6 +205,41 @@ def test_time_stamps_that_begin_late_count_from_zero(tmp_path: Path) -> None:
     assert audit.first_time_stamp is not None
     assert audit.first_time_stamp >= 10
     assert audit.picture_seconds == pytest.approx(2, abs=0.05)
+
+
+def test_time_stamps_that_go_back_are_counted_and_change_no_rate(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.ts", 50, codec="mpeg2video")
+    path.write_bytes(2 * path.read_bytes())  # joined as transport streams may be
+    audit = pictures(path)
+    assert (audit.decoded_frames, audit.back, audit.missing, audit.variable_rate) == (100, 1, 0, False)
+    assert audit.measured_rate == pytest.approx(25, rel=1e-3)
+    assert audit.shortest_step == pytest.approx(0.04, abs=1e-3)
+
+
+class At(NamedTuple):
+    time: float
+    length: float = 0.04
+    repeats: bool = False
+    stated: Stated = Stated()
+
+
+@pytest.mark.parametrize(
+    ("times", "rate", "back"),
+    [
+        ([0.0, 0.04, 0.08, 0.12, 0.16, 0.0], 25, 1),  # ends where it began
+        ([1.0, 1.04, 1.08, 1.12, 0.0], 25, 1),
+        ([0.0, 0.04, 0.08, 0.12, 5.0, 5.04], 25 * 5 * 0.04 / 5.04, 0),
+        ([0.2, 0.1, 0.0], None, 2),
+        ([0.0, 0.0, 0.0], None, 0),
+    ],
+)
+def test_time_stamps_of_any_kind_are_measured(times: list[float], rate: float | None, back: int) -> None:
+    notes = Audit()
+    list(notes.watch(iter([At(t) for t in times]), from_the_start=True))
+    audit = notes.found()
+    assert audit is not None
+    assert audit.back == back
+    assert audit.measured_rate == (rate if rate is None else pytest.approx(rate, rel=1e-3))
 
 
 def test_one_frame_has_no_rate(tmp_path: Path) -> None:

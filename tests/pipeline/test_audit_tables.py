@@ -169,6 +169,8 @@ def remarks(**found: object) -> str:
             "2.00 s of picture, 2.50 s by the header",
         ),
         ({"sound_seconds": 100.0, "stated_sound_seconds": 101.0}, ""),
+        ({"back": 1}, "time stamps go back, as where files were joined"),
+        ({"back": 3}, "time stamps go back 3 times, as where files were joined"),
         ({"sound_gaps": 0.5}, "0.50 s of the sound are missing, and were filled with silence"),
         ({"first_time_stamp": 1.4}, "its time stamps begin at 1.40 s, which count as 0"),
     ],
