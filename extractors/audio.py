@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from extractors.audit import Heard, Stated
 from extractors.contract import DecodeError, LimitExceededError, MissingMediaError, TooShortError
-from extractors.media import open_media, origin, refuse_cut_stream, stated, stated_end
+from extractors.media import (
+    open_media,
+    origin,
+    refuse_cut_stream,
+    refuse_no_file,
+    stated,
+    stated_end,
+    unreadable,
+)
 from extractors.sound_headers import refuse_cut_sound
 
 DECODER = f"soundfile-{soundfile.__version__} soxr-{soxr.__version__} pyav-{av.__version__}"
@@ -104,10 +112,7 @@ def read_waveforms(
     Raises:
         MissingMediaError, DecodeError, TooShortError, LimitExceededError: As `read_waveform`.
     """
-    if not path.is_file():
-        raise DecodeError(f"{path.name}: no such file")
-    if path.stat().st_size == 0:
-        raise DecodeError(f"{path.name}: the file is empty")
+    refuse_no_file(path)
     try:
         with closing(_decode(path) if tape is None else tape.play(path, start or 0.0)) as blocks:
             return _keep(path, blocks, rates, start, end)
@@ -115,6 +120,8 @@ def read_waveforms(
         raise LimitExceededError(
             f"{path.name}: the sound does not fit into memory; name a start and an end in the manifest"
         ) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 @dataclass(frozen=True)
