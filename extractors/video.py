@@ -298,7 +298,7 @@ def _same(frame: av.VideoFrame, other: av.VideoFrame) -> bool:
 
 
 def _lines(frame: av.VideoFrame, number: int) -> NDArray[np.uint8]:
-    """Return `[lines, bytes]` of a plane of a picture, without what only fills up its lines; a palette is one line."""
+    """Return `[lines, bytes]` of a plane, a palette as one, without what only fills up its lines."""
     plane, parts = frame.planes[number], frame.format.components
     if plane.line_size == 0:  # a palette
         return np.frombuffer(memoryview(plane), np.uint8).reshape(1, -1)

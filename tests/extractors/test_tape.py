@@ -67,7 +67,6 @@ def test_gaps_are_those_of_the_piece(tmp_path: Path, reader: Tape | None) -> Non
         assert piece.heard.gaps == pytest.approx(gap, abs=0.06), (start, end)  # by a frame of the codec
 
 
-
 def test_a_piece_behind_the_end_is_too_short(recording: Path) -> None:
     tape = Tape()
     read_waveforms(recording, RATES, start=38.0, end=99.0, tape=tape)
