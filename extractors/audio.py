@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from extractors.audit import Heard, Stated
 from extractors.contract import DecodeError, LimitExceededError, MissingMediaError, TooShortError
-from extractors.media import open_media, origin, refuse_cut_stream, stated, stated_end
+from extractors.media import (
+    open_media,
+    origin,
+    refuse_cut_stream,
+    refuse_no_file,
+    stated,
+    stated_end,
+    unreadable,
+)
 from extractors.sound_headers import refuse_cut_sound
 
 DECODER = f"soundfile-{soundfile.__version__} soxr-{soxr.__version__} pyav-{av.__version__}"
@@ -104,10 +112,7 @@ def read_waveforms(
     Raises:
         MissingMediaError, DecodeError, TooShortError, LimitExceededError: As `read_waveform`.
     """
-    if not path.is_file():
-        raise DecodeError(f"{path.name}: no such file")
-    if path.stat().st_size == 0:
-        raise DecodeError(f"{path.name}: the file is empty")
+    refuse_no_file(path)
     try:
         with closing(_decode(path) if tape is None else tape.play(path, start or 0.0)) as blocks:
             return _keep(path, blocks, rates, start, end)
@@ -115,6 +120,8 @@ def read_waveforms(
         raise LimitExceededError(
             f"{path.name}: the sound does not fit into memory; name a start and an end in the manifest"
         ) from error
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,7 @@ class _Block:
         rate: Of the file, in Hz.
         stated: What the file says.
         begin: The time of the file's first sample, in seconds.
-        gap: How many of the samples are silence in place of what is missing.
+        gaps: Where samples are silence in place of what is missing: how many lie before, and how many.
         offset: How many samples of the file lie before it.
     """
 
@@ -134,7 +141,7 @@ class _Block:
     rate: int
     stated: Stated
     begin: float = 0.0
-    gap: int = 0
+    gaps: tuple[tuple[int, int], ...] = ()
     offset: int = 0
 
     @property
@@ -147,6 +154,11 @@ class _Block:
         """When it ends, in seconds."""
         return self.time + len(self.samples) / self.rate
 
+    def missing(self, first: int, last: int) -> int:
+        """Return how many samples of the file from `first` to before `last` are missing in it."""
+        begins = [(self.offset + before, count) for before, count in self.gaps]
+        return sum(max(0, min(last, begin + count) - max(first, begin)) for begin, count in begins)
+
 
 class Tape:
     """The sound of a long file, decoded forward once for pieces that follow each other.
@@ -156,14 +168,14 @@ class Tape:
     """
 
     def __init__(self) -> None:
-        self._stamp: tuple[Path, int, int] | None = None
+        self._stamp: tuple[Path | int, ...] | None = None
         self._source: Generator[_Block, None, None] | None = None
         self._kept: deque[_Block] = deque()
 
     def play(self, path: Path, start: float) -> Generator[_Block, None, None]:
         """Yield the blocks of a file from one that begins at `start` or before, or from the first."""
         found = path.stat()
-        stamp = (path, found.st_mtime_ns, found.st_size)
+        stamp = (path, found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
         if stamp != self._stamp or not self._kept or (self._kept[0].offset and self._kept[0].time > start):
             self.forget()
             self._stamp, self._source = stamp, _decode(path)
@@ -241,7 +253,8 @@ def _keep(
     passed = kept = gap = 0
     for block in chain([head], blocks):
         piece = block.samples[max(first - block.offset, 0) : max(last - block.offset, 0)]
-        passed, kept, gap = block.offset + len(block.samples), kept + len(piece), gap + block.gap
+        passed, kept = block.offset + len(block.samples), kept + len(piece)
+        gap += block.missing(first, last)
         _refuse_long(path, kept / head.rate)
         for track in tracks:
             track.add(piece)
@@ -323,18 +336,19 @@ def _decode_stream(path: Path) -> Generator[_Block, None, None]:
             raise DecodeError(f"{path.name}: its sound is of a kind that FFmpeg cannot decode")
         rate, ends, says = int(stream.rate or 0), stated_end(container, stream), stated(container)
         _refuse_layout(path, stream.channels, rate)
-        begin, held, pending, gap = 0.0, 0, 0, 0
+        begin, held, pending = 0.0, 0, 0
         pieces: list[NDArray[np.float32]] = []
+        gaps: list[tuple[int, int]] = []
         for begin, piece, real in _pieces(path, container, rate):
             pieces.append(piece)
+            gaps += [] if real else [(pending, len(piece))]
             held, pending = held + len(piece), pending + len(piece)
-            gap += 0 if real else len(piece)
             if pending >= _BLOCK:
-                yield _Block(np.concatenate(pieces), rate, says, begin, gap)
-                pieces, pending, gap = [], 0, 0
+                yield _Block(np.concatenate(pieces), rate, says, begin, tuple(gaps))
+                pieces, pending, gaps = [], 0, []
     if held == 0:
         raise DecodeError(f"{path.name}: no sound could be decoded")
-    yield _Block(np.concatenate([*pieces, np.empty(0, np.float32)]), rate, says, begin, gap)
+    yield _Block(np.concatenate([*pieces, np.empty(0, np.float32)]), rate, says, begin, tuple(gaps))
     refuse_cut_stream(path, "sound", begin + held / rate, ends)
     refuse_cut_sound(path, held, rate)
 

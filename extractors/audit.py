@@ -41,7 +41,7 @@ class Heard:
         stated: What the file says.
         begin: Seconds of the first sample.
         seconds: How much was decoded, gaps included.
-        gaps: How much of it is silence in place of what is missing.
+        gaps: How much of what was asked for is silence in place of what is missing.
         whole: Whether that is all there is.
     """
 
@@ -82,15 +82,17 @@ class ClipAudit:
         repeated: How many of them have exactly the picture of the frame before.
         missing: Frames that fit into gaps between the time stamps; None where the rate is variable.
         nominal_rate: Frames per second by the header.
-        measured_rate: Frames per second by the time stamps.
+        measured_rate: Frames per second by the usual step between time stamps; where the rate is variable,
+            by all steps forward.
         variable_rate: Whether more than a tenth of the steps between time stamps are not the usual one.
-        shortest_step: Between two time stamps, in seconds.
+        back: How many time stamps lie before that of the frame before them, as where files were joined.
+        shortest_step: Forward, between two time stamps, in seconds.
         longest_step: The same.
         picture_seconds: How long the picture lasts, as decoded; by the header where it was not all decoded.
         sound_seconds: The same of the sound.
         stated_picture_seconds: By the header.
         stated_sound_seconds: By the header.
-        sound_gaps: Seconds that are missing in the sound, and were filled with silence.
+        sound_gaps: Seconds that are missing in the sound of the clip, and were filled with silence.
         start_difference: Seconds from the beginning of the picture to that of the sound of the same file.
         end_difference: Seconds from the end of the picture to that of the sound; negative: it ends before.
         first_time_stamp: Seconds that the file calls the beginning, and that count as 0 here.
@@ -104,6 +106,7 @@ class ClipAudit:
     nominal_rate: float | None = None
     measured_rate: float | None = None
     variable_rate: bool | None = None
+    back: int | None = None
     shortest_step: float | None = None
     longest_step: float | None = None
     picture_seconds: float | None = None
@@ -165,6 +168,7 @@ class Audit:
             nominal_rate=_rounded(stated.rate) if seen else None,
             measured_rate=_rounded(steps.rate) if steps else None,
             variable_rate=steps.variable if steps else None,
+            back=sum(b < a - _CLOCK_SECONDS for a, b in pairwise(self._times)) if seen else None,
             shortest_step=_rounded(steps.shortest) if steps else None,
             longest_step=_rounded(steps.longest) if steps else None,
             picture_seconds=_length(picture),
@@ -190,7 +194,7 @@ class Audit:
 
 @dataclass(frozen=True)
 class _Steps:
-    """The steps from one time stamp to the next, in seconds."""
+    """The steps forward from one time stamp to the next, in seconds."""
 
     rate: float
     shortest: float
@@ -201,16 +205,18 @@ class _Steps:
     @classmethod
     def of(cls, times: list[float]) -> "_Steps | None":
         """Measure them; None if there is no time between two frames."""
-        steps = np.array([after - before for before, after in pairwise(times)])
+        steps = np.diff(times)
+        steps = steps[steps >= 0]
         usual = float(np.median(steps)) if len(steps) else 0.0
         if usual <= 0:
             return None
         odd = np.abs(steps - usual) > max(_SAME_STEP * usual, _CLOCK_SECONDS)
         variable = float(odd.mean()) > _MOST_ODD_STEPS
+        even = steps if variable else steps[~odd]
         gaps = steps[steps > _GAP * usual]
         missing = None if variable else int(np.rint(gaps / usual - 1).sum())
-        whole = times[-1] - times[0]
-        return cls(len(steps) / whole, float(steps.min()), float(steps.max()), variable, missing)
+        rate = float(len(even) / even.sum())
+        return cls(rate, float(steps.min()), float(steps.max()), variable, missing)
 
 
 def _length(span: tuple[float, float] | None) -> float | None:

@@ -28,6 +28,8 @@ _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _MISSING_SECONDS = 0.5
 _MISSING_SHARE = 0.1
 
+_LONGEST_NAME = 80  # letters of a name that are shown where it may be the fault
+
 
 @contextmanager
 def open_media(path: Path) -> Iterator[InputContainer]:
@@ -36,10 +38,7 @@ def open_media(path: Path) -> Iterator[InputContainer]:
     Raises:
         DecodeError: If it is absent, empty, no media of an allowed kind, or breaks while it is read.
     """
-    if not path.is_file():
-        raise DecodeError(f"{path.name}: no such file")
-    if path.stat().st_size == 0:
-        raise DecodeError(f"{path.name}: the file is empty")
+    refuse_no_file(path)
     try:
         with av.open(str(path), options=dict(_OPTIONS), metadata_errors="replace") as container:
             yield container
@@ -47,6 +46,29 @@ def open_media(path: Path) -> Iterator[InputContainer]:
         # FFmpeg says "invalid argument" where the content is of a format outside the list above.
         reason = "a picture, a playlist or text?" if error.errno == errno.EINVAL else error.strerror
         raise DecodeError(f"{path.name}: not media that can be decoded ({reason})") from error
+
+
+def refuse_no_file(path: Path) -> None:
+    """Refuse what is no file, or an empty one.
+
+    Raises:
+        DecodeError: If it is.
+    """
+    try:
+        if path.is_dir():
+            raise DecodeError(f"{path.name}: is a folder")
+        if not path.is_file():
+            raise DecodeError(f"{path.name}: no such file")
+        if path.stat().st_size == 0:
+            raise DecodeError(f"{path.name}: the file is empty")
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> DecodeError:
+    """Return what is said of a file that the system does not give."""
+    name = path.name if len(path.name) <= _LONGEST_NAME else f"{path.name[:_LONGEST_NAME]}…"
+    return DecodeError(f"{name}: cannot be read ({error.strerror or error})")
 
 
 def origin(container: InputContainer) -> float:

@@ -26,6 +26,7 @@ from extractors.contract import (
     MissingMediaError,
     TooShortError,
 )
+from extractors.guard import Guard
 from extractors.registry import EXTRACTORS
 from extractors.weights import WeightsError, sha256
 
@@ -131,17 +132,17 @@ class OpenFace(Extractor):
 
     def _run(self, clip: Clip) -> Features:
         video = clip.need_video()
-        with tempfile.TemporaryDirectory(prefix="openface-") as folder:
+        with tempfile.TemporaryDirectory(prefix="openface-") as folder, Guard(folder) as guard:
             command = [self.binary, "-f", str(video), "-out_dir", folder, "-of", "clip", "-aus", "-q"]
-            code, output = self._call(command, video.name)
+            code, output = self._call(command, video.name, guard)
             written = Path(folder, "clip.csv")
             if code != 0 or not written.is_file():
                 last = output.strip().splitlines()[-1:] or ["no output"]
                 raise OpenFaceError(f"exit code {code} on {video.name}: {last[0][:200]}")
             return self._read(written, clip)
 
-    def _call(self, command: list[str], name: str) -> tuple[int, str]:
-        """Run the program in a session of its own, so that a time-out ends whatever it started."""
+    def _call(self, command: list[str], name: str, guard: Guard) -> tuple[int, str]:
+        """Run the program in a session of its own, so that whatever it started ends with a time-out or us."""
         try:
             process = subprocess.Popen(  # noqa: S603  # no shell; the path is absolute
                 command,
@@ -153,6 +154,7 @@ class OpenFace(Extractor):
             )
         except OSError as error:
             raise WeightsError(f"openface: cannot run {self.binary} ({error.strerror})") from error
+        guard.tell(str(process.pid))
         try:
             output, _ = process.communicate(timeout=self.timeout)
         except BaseException as error:

@@ -4,6 +4,7 @@ Eyben et al. 2010. openSMILE is free for research and education only; see its li
 """
 
 import math
+import warnings
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
@@ -73,7 +74,9 @@ class OpenSmile(Extractor):
     def extract(self, clip: Clip) -> Features:
         """Return `[1, D]` functionals of the clip or `[T, D]` descriptors."""
         sound = sound_of(clip, self.rate)
-        table = self._smile.process_signal(sound.samples, self.rate)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Segment too short")  # the error below says it once
+            table = self._smile.process_signal(sound.samples, self.rate)
         values = table.to_numpy(dtype=np.float32)
         seconds = len(sound.samples) / self.rate
         if math.isnan(values.sum()) and seconds < 1.0:

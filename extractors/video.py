@@ -265,7 +265,8 @@ def _pictures(path: Path, container: InputContainer) -> VideoStream:
 class _Repeats:
     """Tells of frames, one after the other, whether each has the picture of the one before.
 
-    A few lines tell of most that it has not, for a hundredth of the time that decoding takes.
+    A few lines tell of most that it has not, for a hundredth of the time that decoding takes. Pictures that
+    cannot be compared are no repetition: nobody loses a clip because it cannot be audited.
     """
 
     def __init__(self) -> None:
@@ -273,6 +274,13 @@ class _Repeats:
         self._peeked = b""
 
     def __call__(self, frame: av.VideoFrame) -> bool:
+        try:
+            return self._repeats(frame)
+        except Exception:
+            self._last = None
+            return False
+
+    def _repeats(self, frame: av.VideoFrame) -> bool:
         last, peeked = self._last, self._peeked
         plane = frame.planes[0]
         lines, size, view = plane.height, abs(plane.line_size), memoryview(plane)
@@ -290,8 +298,10 @@ def _same(frame: av.VideoFrame, other: av.VideoFrame) -> bool:
 
 
 def _lines(frame: av.VideoFrame, number: int) -> NDArray[np.uint8]:
-    """Return `[lines, bytes]` of a plane of a picture, without what only fills up its lines."""
+    """Return `[lines, bytes]` of a plane, a palette as one, without what only fills up its lines."""
     plane, parts = frame.planes[number], frame.format.components
+    if plane.line_size == 0:  # a palette
+        return np.frombuffer(memoryview(plane), np.uint8).reshape(1, -1)
     mixed = len(parts) if len(frame.planes) == 1 else 2 if number and len(frame.planes) == 2 else 1
     lines = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, abs(plane.line_size))
     return lines[:, : plane.width * mixed * -(-parts[0].bits // 8)]

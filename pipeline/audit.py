@@ -28,7 +28,7 @@ import pandas as pd
 from affectstack import AffectstackError
 from extractors.audit import AUDITED, ClipAudit
 from pipeline.features import read_index
-from pipeline.files import publish
+from pipeline.files import as_meant, as_text, publish
 from pipeline.store import Record
 from pipeline.workspace import Workspace
 
@@ -38,6 +38,9 @@ COLUMNS = (
     *("nominal_rate", "measured_rate", "variable_rate", "picture_seconds", "sound_seconds"),
     *("start_difference", "end_difference", "remarks"),
 )
+_BETWEEN = "; "  # remarks
+_BEGINS, _PARTLY = "its time stamps begin at", "partly decoded"
+_EXPLAINS = (_BEGINS, _PARTLY)  # figures, and are not odd
 _TEXT = ("clip_id", "view", "remarks")
 _KINDS = {
     **dict.fromkeys(("container_frames", "decoded_frames", "repeated", "missing"), "Int64"),
@@ -78,14 +81,14 @@ def write_audit(folder: Path, records: Sequence[Record]) -> str:
     if not keys:
         return ""
     audits = [audit for record in records if record.audit for audit in _audits(record)]
-    odd = [list(_oddities(audit)) for audit in audits]
+    found = [list(_oddities(audit)) for audit in audits]
     rows = [
-        [*key, *(getattr(audit, name) for name in COLUMNS[2:-1]), _remarks(audit, found)]
-        for key, audit, found in zip(keys, audits, odd, strict=True)
+        [*map(as_text, key), *(getattr(audit, name) for name in COLUMNS[2:-1]), _remarks(audit, own)]
+        for key, audit, own in zip(keys, audits, found, strict=True)
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(_KINDS)
     publish(folder / FILE, table.to_csv(index=False, lineterminator="\n").encode())
-    return _summary([found for found in odd if found], len(audits))
+    return _summary(int(odd(table).sum()), found)
 
 
 def read_audit(workspace: Workspace) -> pd.DataFrame:
@@ -117,7 +120,8 @@ def read_audit(workspace: Workspace) -> pd.DataFrame:
 
 def _read(path: Path) -> pd.DataFrame:
     table = pd.read_csv(BytesIO(path.read_bytes()), dtype=str, keep_default_na=False)
-    return _typed(table[list(COLUMNS)])
+    keys = {name: table[name].map(as_meant) for name in ("clip_id", "view")}
+    return _typed(table[list(COLUMNS)].assign(**keys))
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
@@ -131,6 +135,26 @@ def _typed(table: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
+def odd(audit: pd.DataFrame) -> "pd.Series[bool]":
+    """Tell which clips there is something odd about; a remark that explains a figure is not enough.
+
+    Args:
+        audit: With the column `remarks`, as `read_audit` gives it.
+
+    Returns:
+        For each of its rows.
+    """
+    parts = audit["remarks"].map(lambda text: [part for part in text.split(_BETWEEN) if part])
+    return parts.map(lambda own: not all(part.startswith(_EXPLAINS) for part in own)).astype(bool)
+
+
+def unaudited(records: Sequence[Record]) -> int:
+    """Return how many clips lie in shards that were made before there was an audit; 0 if no shard has one."""
+    if not any(record.audit for record in records):
+        return 0
+    return sum(len(record.ids) for record in records if not record.audit)
+
+
 def _audits(record: Record) -> Iterator[ClipAudit]:
     columns = {name: column for name, column in record.audit.items() if name in AUDITED}
     for i in range(len(record.ids)):
@@ -141,24 +165,25 @@ def _audits(record: Record) -> Iterator[ClipAudit]:
 def _remarks(audit: ClipAudit, found: Sequence[_Oddity]) -> str:
     words = [oddity.remark for oddity in found]
     if audit.first_time_stamp:
-        words.append(f"its time stamps begin at {audit.first_time_stamp:.2f} s, which count as 0")
+        words.append(f"{_BEGINS} {audit.first_time_stamp:.2f} s, which count as 0")
     if audit.partly:
-        words.append("partly decoded")
-    return "; ".join(words)
+        words.append(_PARTLY)
+    return _BETWEEN.join(words)
 
 
-def _summary(odd: Sequence[Sequence[_Oddity]], clips: int) -> str:
-    if not odd:
+def _summary(count: int, found: Sequence[Sequence[_Oddity]]) -> str:
+    """Return what is odd about so many clips, of what was found of every clip."""
+    if not count:
         return ""
     kinds: dict[str, list[_Oddity]] = {}
-    for oddity in (oddity for found in odd for oddity in found):
+    for oddity in (oddity for own in found for oddity in own):
         kinds.setdefault(oddity.kind, []).append(oddity)
     parts = []
     for kind, members in sorted(kinds.items(), key=lambda pair: -len(pair[1])):
         worst = max(member.seconds for member in members)
         amount = f" (by {'up to ' * (len(members) > 1)}{worst:.1f} s)" if worst else ""
         parts.append(f"{len(members)} {kind}{amount}")
-    return f"{len(odd)} of {clips} clips: {', '.join(parts)}"
+    return f"{count} of {len(found)} clips: {', '.join(parts)}"
 
 
 def _oddities(audit: ClipAudit) -> Iterator[_Oddity]:
@@ -184,6 +209,9 @@ def _rate(audit: ClipAudit) -> Iterator[_Oddity]:
             f", {1e3 * audit.shortest_step:.1f} to {1e3 * audit.longest_step:.1f} ms from frame to frame"
         )  # fmt: skip
         yield _Oddity("of variable rate", f"variable rate{steps}")
+    if audit.back:
+        times = f" {audit.back} times" if audit.back > 1 else ""
+        yield _Oddity("whose time stamps go back", f"time stamps go back{times}, as where files were joined")
 
 
 def _ends(audit: ClipAudit) -> Iterator[_Oddity]:

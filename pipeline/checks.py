@@ -13,14 +13,17 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from affectstack import __version__
-from extractors.hardware import cpp_compiler, has_bf16
-from extractors.weights import Weights
 from pipeline.cli import relative_to_cwd, workers_or_cores
+
+# Nothing else is imported before it is known to be there.
+if TYPE_CHECKING:
+    from extractors.weights import Weights
 
 State = Literal["ok", "missing", "note"]
 
@@ -38,12 +41,15 @@ _CODECS = {
     "flac": ("flac",),
     "pcm": ("pcm_s16le",),
 }
+_MODULES = {"scikit-learn": "sklearn"}  # of packages that are imported by another name
 _FACES = "facenet-pytorch"
 _HUB = "https://huggingface.co"
 _HUB_SECONDS = 3.0
 _HUB_QUESTION = "/api/models?limit=1"
 _HUB_CODES = (401, 429)  # what a hub itself may say to a question without a key
-_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json")
+_CONFIGURATIONS = ("config.json", "preprocessor_config.json")  # all that take weights of the hub read both
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+_WEIGHT_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")  # of files in parts
 _LEAST_BYTES = 1e9
 _LEAST_FILES = 256  # open at once: decode workers, shards, libraries
 
@@ -70,8 +76,8 @@ def software() -> Iterator[Line]:
     """Yield versions, and what does not fit together."""
     yield Line("ok", f"affectstack {__version__}, Python {platform.python_version()}, {platform.platform()}")
     yield _torch()
-    yield _packages("transformers", "scikit-learn", "pandas", "opensmile")
-    yield _packages("av", "h5py", "soundfile")
+    yield from _packages("numpy", "transformers", "scikit-learn", "pandas", "opensmile")
+    yield from _packages("av", "h5py", "soundfile", "soxr")
     if _version(_FACES):
         yield Line("ok", f"{_FACES} {_version(_FACES)}")
     else:
@@ -93,13 +99,27 @@ def _torch() -> Line:
     return Line("ok", f"{pair} fit")
 
 
-def _packages(*names: str) -> Line:
+def _packages(*names: str) -> Iterator[Line]:
     absent = [name for name in names if not _version(name)]
+    faults = {name: fault for name in names if name not in absent and (fault := _fault(name))}
     if absent:
-        return Line(
-            "missing", f"not installed: {', '.join(absent)}", f"python -m pip install {' '.join(absent)}"
-        )
-    return Line("ok", ", ".join(f"{name} {_version(name)}{_inside(name)}" for name in names))
+        what = ", ".join(absent)
+        yield Line("missing", f"not installed: {what}", f"python -m pip install {' '.join(absent)}")
+    for name, fault in faults.items():
+        mend = f"python -m pip install --force-reinstall {name}"
+        yield Line("missing", f"{name} {_version(name)} cannot be loaded ({fault})", mend)
+    there = [name for name in names if name not in absent and name not in faults]
+    if there:
+        yield Line("ok", ", ".join(f"{name} {_version(name)}{_inside(name)}" for name in there))
+
+
+def _fault(package: str) -> str:
+    """Return why a package that is installed cannot be loaded, or ""."""
+    try:
+        import_module(_MODULES.get(package, package))
+    except Exception as error:  # of a library that lacks another, whatever that raises
+        return next(iter(str(error).splitlines()), type(error).__name__)
+    return ""
 
 
 def _inside(package: str) -> str:
@@ -131,6 +151,8 @@ def _version(package: str) -> str:
 
 def devices() -> Iterator[Line]:
     """Yield what can be computed with."""
+    from extractors.hardware import cpp_compiler, has_bf16
+
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     units = "units for bfloat16" if has_bf16() else "no units for bfloat16"
     yield Line("ok", f"{workers_or_cores(None)} cores, {memory:.0f} GB of memory, {units}")
@@ -191,7 +213,7 @@ def hub_state() -> Line:
     return Line("note", f"no answer from the Hugging Face hub at {_endpoint()} within {_HUB_SECONDS:.0f} s")
 
 
-def hub_weights(name: str, weights: Weights) -> Line:
+def hub_weights(name: str, weights: "Weights") -> Line:
     """Return whether weights of the hub are here, or can be fetched."""
     called = f"feature {name}: {weights.hub}@{weights.revision[:12]}"
     if _cached(weights):
@@ -204,13 +226,23 @@ def hub_weights(name: str, weights: Weights) -> Line:
     return Line("missing", f"{called} is not in the cache of the hub, and {reason}", begin + fetch)
 
 
-def _cached(weights: Weights) -> bool:
+def _cached(weights: "Weights") -> bool:
     from huggingface_hub import try_to_load_from_cache
 
-    def here(file: str) -> bool:
-        return isinstance(try_to_load_from_cache(weights.hub, file, revision=weights.revision), str)
+    from pipeline.files import read_json
 
-    return here("config.json") and any(map(here, _WEIGHT_FILES))
+    def here(file: str) -> Path | None:
+        found = try_to_load_from_cache(weights.hub, file, revision=weights.revision)
+        return Path(found) if isinstance(found, str) else None
+
+    def all_parts(index: str) -> bool:
+        path = here(index)
+        parts = (read_json(path) or {}).get("weight_map") if path else None
+        return isinstance(parts, dict) and bool(parts) and all(here(str(p)) for p in set(parts.values()))
+
+    return all(map(here, _CONFIGURATIONS)) and (
+        any(map(here, _WEIGHT_FILES)) or any(map(all_parts, _WEIGHT_INDEXES))
+    )
 
 
 def _offline() -> bool:

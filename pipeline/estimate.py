@@ -82,7 +82,7 @@ class FeaturePlan:
         gflop_per_row: 10^9 operations of the network; 0 if nobody counted them.
         seconds: Of work if nothing else runs.
         bytes: Of shards and records.
-        identity_sha256: Of its extractor; "" if it depends on what another feature will hold.
+        identity_sha256: Of its extractor, and of that of the feature whose pictures it reads.
     """
 
     feature: str
@@ -173,14 +173,15 @@ def planned_bytes(workspace: Workspace) -> float | None:
     forecast = read_forecast(workspace)
     if forecast is None:
         return None
-    features = [f for wave in forecast.waves for f in wave.features]
+    wanted = workspace.experiment.features  # what was planned may not be in it any more
+    features = [f for wave in forecast.waves for f in wave.features if f.feature in wanted]
     return sum(f.bytes for f in features if not _is_there(workspace, f))
 
 
 def _is_there(workspace: Workspace, told: FeaturePlan) -> bool:
     """Tell whether a feature was extracted as planned: its index comes when all of it is there."""
     index = read_json(index_path(workspace, told.feature))
-    return index is not None and told.identity_sha256 in ("", index.get("identity_sha256"))
+    return index is not None and told.identity_sha256 == index.get("identity_sha256")
 
 
 def held_against(wave: WavePlan, seconds: float, written: Mapping[str, int]) -> list[str]:
@@ -214,4 +215,4 @@ def size_text(size: float) -> str:
 
 def _same(told: FeaturePlan, plan: Plan) -> bool:
     clips = sum(len(plan.tasks[i].clips) for i in plan.todo)
-    return told.clips == clips and told.identity_sha256 in ("", identity_sha256(plan.identity))
+    return told.clips == clips and told.identity_sha256 == identity_sha256(plan.identity)

@@ -11,7 +11,7 @@ import typer
 
 from affectstack import AffectstackError
 from manifests import CORPORA
-from pipeline.audit import FILE, write_audit
+from pipeline.audit import FILE, unaudited, write_audit
 from pipeline.beginning import begin
 from pipeline.cli import (
     DEFAULT_EXPERIMENT,
@@ -303,6 +303,8 @@ def _finish(plan: Plan, workspace: Workspace, subjects: Mapping[str, str]) -> No
         say(f"  {sums}; by clip and subject in {relative_to_cwd(plan.folder / 'ledger.csv')}")
     if odd := write_audit(plan.folder, plan.records):
         say(f"  audit: {odd}; see {relative_to_cwd(plan.folder / FILE)}")
+    if before := unaudited(plan.records):
+        say(f"  audit: {before} of {index.clips} clips were extracted before there was one")
     for line in pin(workspace, plan.feature, plan.identity):
         say(f"  {line}")
     _say_failures(plan)

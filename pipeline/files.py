@@ -12,6 +12,8 @@ from pydantic_core import from_json
 
 from affectstack import AffectstackError
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 
 class WriteError(AffectstackError):
     """A file could not be written; nothing half-written is left under its name."""
@@ -66,3 +68,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def as_text(cell: str) -> str:
+    """Return a cell of a CSV file that no spreadsheet takes for a formula: with an apostrophe before one."""
+    return f"'{cell}" if cell.lstrip("'").startswith(_FORMULA) else cell
+
+
+def as_meant(cell: str) -> str:
+    """Return what `as_text` was given."""
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA) else cell

@@ -29,7 +29,7 @@ from pipeline.cli import (
 )
 from pipeline.engine.local import Settings, memory_per_worker
 from pipeline.engine.messages import Limits
-from pipeline.engine.plan import Plan, ShardTask, Takes, identified, make_plan
+from pipeline.engine.plan import Plan, ShardTask, Takes, identified, identity_of, make_plan
 from pipeline.estimate import FeaturePlan, Forecast, Trend, WavePlan, size_text, time_text
 from pipeline.experiment import load
 from pipeline.extract import Wanted, WantedPrecision, chosen_features, refuse_unfinished, waves
@@ -114,7 +114,9 @@ def _planned(workspace: Workspace, corpus: _Corpus, feature: str, precision: str
     try:
         return make_plan(workspace, corpus.manifest, corpus.takes, feature, precision=precision)
     except FeatureError:
-        extractor, identity = identified(workspace, corpus.manifest, feature, precision)
+        extractor, _ = identified(workspace, corpus.manifest, feature, precision)
+        source = _planned(workspace, corpus, str(extractor.reads_feature), precision)
+        identity = identity_of(workspace, feature, extractor, source.identity)
         nowhere = workspace.folder / "features" / feature
         whole = [ShardTask(nowhere / shard_name(0), range(len(corpus.takes)), "")]
         return Plan(feature, extractor, identity, nowhere, corpus.takes, whole, {}, Verified(nowhere))
@@ -182,13 +184,14 @@ def _tried(
         if first or others:
             media = probe([*first, *others])
             _foretell(media, corpus, first, None, told, failed)
+        read: list[WavePlan] = []
         for name in sources:
             readers = [p for p in second if p.extractor.reads_feature == name]
             assert media is not None  # noqa: S101  # whatever is read was tried
             source, copies = media.source(name)
             own = probe([replace(p, source=source) for p in readers])
-            _foretell(own, corpus, readers, copies, told, failed)
-    return told, failed
+            _foretell(own, corpus, readers, copies, read, failed)
+    return [*told, *([_one_wave(read)] if read else [])], failed
 
 
 def _foretell(
@@ -200,18 +203,36 @@ def _foretell(
     failed: dict[str, str],
 ) -> None:
     alone, together = probe.measure(copies)
-    found = [_feature(p, corpus.of(p), alone[p.feature]) for p in plans if alone[p.feature]]
+    found = [_feature(p, corpus.of(p), list(alone[p.feature].values())) for p in plans if alone[p.feature]]
     for p in plans:
         if not alone[p.feature]:
             failed[p.feature] = f"none of the clips could be extracted ({probe.failures.get(p.feature, '')})"
     if not found:
         return
     media = {p.feature for p in probe.plans if p.extractor.reads_media}
-    apart = sum(cost.work for name in media for cost in alone[name])
-    saved = sum(cost.work for cost in together) / apart if together and apart else 1.0
-    seconds = sum(f.seconds * (saved if f.feature in media else 1.0) for f in found)
+    left = _left(together, [alone[name] for name in media])
+    seconds = sum(f.seconds * (left if f.feature in media else 1.0) for f in found)
     start = probe.start if any(f.clips for f in found) else 0.0
     told.append(WavePlan(found, start, start + seconds))
+
+
+def _left(together: Mapping[int, Cost], alone: Sequence[Mapping[int, Cost]]) -> float:
+    """Return what share of the work is left where clips are decoded once for features that read media.
+
+    Args:
+        together: What clips cost all features at once; empty if there is one.
+        alone: What they cost each.
+    """
+    common = [j for j in together if all(j in costs for costs in alone)]  # or unlike would be compared
+    apart = sum(costs[j].work for costs in alone for j in common)
+    return sum(together[j].work for j in common) / apart if apart else 1.0
+
+
+def _one_wave(waves: Sequence[WavePlan]) -> WavePlan:
+    """Return the plan of waves that `extract` runs as one, which starts once."""
+    start = max(wave.start for wave in waves)
+    seconds = start + sum(wave.seconds - wave.start for wave in waves)
+    return WavePlan([f for wave in waves for f in wave.features], start, seconds)
 
 
 def _feature(plan: Plan, shards: Sequence[Sequence[float]], costs: Sequence[Cost]) -> FeaturePlan:
@@ -224,7 +245,6 @@ def _feature(plan: Plan, shards: Sequence[Sequence[float]], costs: Sequence[Cost
     rows = total([cost.rows for cost in costs])
     sizes = total([cost.bytes for cost in costs])
     each = sum(cost.shard_bytes for cost in costs) / max(len(costs), 1)
-    settled = extractor.reads_feature is None or plan.source is not None
     return FeaturePlan(
         feature=plan.feature,
         clips=sum(map(len, shards)),
@@ -233,7 +253,7 @@ def _feature(plan: Plan, shards: Sequence[Sequence[float]], costs: Sequence[Cost
         gflop_per_row=extractor.gflop_per_window() if isinstance(extractor, WindowExtractor) else 0.0,
         seconds=sum(total([cost.work for cost in costs])),
         bytes=sum(sizes) + sum(each + values_bytes(round(count), extractor.dim) for count in rows),
-        identity_sha256=identity_sha256(plan.identity) if settled else "",
+        identity_sha256=identity_sha256(plan.identity),
     )
 
 

@@ -79,21 +79,24 @@ class Probe:
     start: float = 0.0
     failures: dict[str, str] = field(default_factory=dict)
 
-    def measure(self, most: Mapping[int, int] | None = None) -> tuple[dict[str, list[Cost]], list[Cost]]:
+    def measure(
+        self, most: Mapping[int, int] | None = None
+    ) -> tuple[dict[str, dict[int, Cost]], dict[int, Cost]]:
         """Measure every feature alone, and all that read media together.
 
         Args:
             most: Copies of each clip there may be; None: as many as are wanted.
 
         Returns:
-            Costs of the chosen clips by feature, and of those together; clips that failed are left out.
+            By feature, and of those together: costs of the chosen clips, by their position; clips that
+            failed are left out.
         """
         takes = Takes(self._copies(), self.root)
         self._own = [_ProbePlan.of(p, takes, self.folder, self.windows[p.feature]) for p in self.plans]
         self.made: dict[str, dict[int, tuple[str, int]]] = {p.feature: {} for p in self._own}
         media = [p for p in self._own if p.extractor.reads_media]
-        alone: dict[str, list[Cost]] = {p.feature: [] for p in self._own}
-        together: list[Cost] = []
+        alone: dict[str, dict[int, Cost]] = {p.feature: {} for p in self._own}
+        together: dict[int, Cost] = {}
         with LocalEngine(self._own, self.settings, self) as engine:
             shortest = min(range(len(self.chosen)), key=lambda j: self.lengths[j])
             began = time.perf_counter()
@@ -102,12 +105,13 @@ class Probe:
             for j in range(len(self.chosen)):
                 copies = _COPIES if most is None else most.get(j, 1)
                 for plan in self._own:
-                    cost = self._cost(engine, [plan], j, copies)
-                    alone[plan.feature] += [cost] if cost else []
-                cost = self._cost(engine, media, j, copies) if len(media) > 1 else None
-                together += [cost] if cost else []
-        shown = together if together else next((costs for costs in alone.values() if costs), [])
-        self.start = max(0.0, warm - self.settings.workers * min((c.work for c in shown), default=0.0))
+                    if cost := self._cost(engine, [plan], j, copies):
+                        alone[plan.feature][j] = cost
+                if len(media) > 1 and (cost := self._cost(engine, media, j, copies)):
+                    together[j] = cost
+        shown = together or next((costs for costs in alone.values() if costs), {})
+        least = min((cost.work for cost in shown.values()), default=0.0)
+        self.start = max(0.0, warm - self.settings.workers * least)
         return alone, together
 
     def source(self, feature: str) -> tuple[FeatureStore, dict[int, int]]:

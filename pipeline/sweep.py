@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from manifests import Manifest
-from pipeline.files import publish, publish_json, read_json
+from pipeline.files import as_text, publish, publish_json, read_json
 from pipeline.head_data import HeadData, inputs_of, load_data
 from pipeline.processes import spread
 from pipeline.protocol import Protocol
@@ -117,7 +117,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     """Publish the rows as CSV; accuracies in %."""
     frame = pd.DataFrame(
         {
-            "setting": [r.name for r in rows],
+            "setting": [as_text(r.name) for r in rows],
             "accuracy_mean": [100 * r.accuracy_mean for r in rows],
             "binomial_95": [100 * r.binomial for r in rows],
             "low_95_subjects": [100 * r.interval[0] for r in rows],

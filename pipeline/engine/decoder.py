@@ -22,7 +22,7 @@ import numpy as np
 from affectstack import AffectstackError
 from affectstack.hashing import clip_sha256
 from extractors.audio import Tape
-from extractors.audit import Audit
+from extractors.audit import Audit, ClipAudit
 from extractors.contract import (
     BadFeaturesError,
     Clip,
@@ -136,8 +136,14 @@ def _windows(networks: dict[str, WindowExtractor], clips: dict[str, Clip]) -> It
 
 
 def _audited(name: str, clip: Clip) -> Iterator[Audited]:
-    """Yield what the notes of an extractor that is through say, if it read any media."""
-    if clip.audit is not None and (found := clip.audit.found()) is not None:
+    """Yield what the notes of an extractor that is through say, if it read any media.
+
+    A clip that is through is not lost because nothing can be said of it.
+    """
+    found: ClipAudit | None = None
+    with contextlib.suppress(Exception):
+        found = None if clip.audit is None else clip.audit.found()
+    if found is not None:
         yield Audited(name, found)
 
 

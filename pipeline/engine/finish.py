@@ -7,9 +7,11 @@ import pandas as pd
 
 from pipeline.engine.plan import Plan
 from pipeline.features import FeatureIndex, spec_as_json
-from pipeline.files import publish
+from pipeline.files import as_text, publish
 from pipeline.store import Failure, Record, identity_sha256
 from pipeline.workspace import Workspace
+
+_TEXT = ("clip_id", "view", "subject", "message")  # of others; the rest is ours
 
 
 def publish_index(plan: Plan, workspace: Workspace) -> FeatureIndex:
@@ -72,4 +74,5 @@ def _counts(record: Record, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:
+    table = table.assign(**{name: table[name].map(as_text) for name in _TEXT if name in table})
     publish(path, table.to_csv(index=False, lineterminator="\n").encode())

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from pipeline.files import as_text
 from pipeline.predicting.prediction import Prediction
 from pipeline.report.page import INK, SERIES, SOFT, style
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def table(prediction: Prediction, name: str) -> bytes:
@@ -39,11 +38,6 @@ def table(prediction: Prediction, name: str) -> bytes:
             ]
         )
     return text.getvalue().encode("utf-8", "backslashreplace")
-
-
-def as_text(cell: str) -> str:
-    """Return text that no spreadsheet takes for a formula."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 def plot(prediction: Prediction, name: str) -> bytes:

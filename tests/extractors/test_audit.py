@@ -1,17 +1,22 @@
 """What a container says is held against what was decoded, without decoding anything twice."""
 
 import os
+from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
+import av
 import numpy as np
 import pytest
 import soundfile
 from clip_makers import paint, tone, write_clip
 
-from extractors.audit import AUDITED, Audit, ClipAudit
+import extractors.video
+from extractors.audit import AUDITED, Audit, ClipAudit, Stated
 from extractors.contract import Clip
 from extractors.reading import frames_of, shown_of, sound_of
 from extractors.shared import Shared
+from extractors.video import decode
 
 RATE = 16000
 
@@ -78,11 +83,47 @@ def test_pictures_of_any_layout_are_compared(tmp_path: Path, pixels: str) -> Non
     assert audit.repeated == 1
 
 
+def write_palette_clip(path: Path, codec: str, numbers: list[int], shift: dict[int, int]) -> Path:
+    """Write pictures of a palette: `paint(number)`, with all colours of some frames shifted."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width = paint(0).shape[:2]
+        stream.pix_fmt = "pal8"
+        for i, number in enumerate(numbers):
+            palette = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 4, axis=1) + shift.get(i, 0)
+            content = (paint(number)[..., 0].copy(), palette.astype(np.uint8))
+            frame = av.VideoFrame.from_ndarray(content, "pal8")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("codec", ["rawvideo", "zmbv"])
+def test_pictures_of_a_palette_are_compared_with_their_colours(tmp_path: Path, codec: str) -> None:
+    path = write_palette_clip(tmp_path / "a.avi", codec, [0, 1, 1, 2, 2, 2], shift={4: 9})
+    assert [f.frame.format.name for f in decode(path)] == ["pal8"] * 6
+    assert [f.repeats for f in decode(path)] == [False, False, True, False, False, False]
+
+
+def test_pictures_that_cannot_be_compared_cost_no_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def torn(*_: object) -> bool:
+        raise ValueError("no such layout")
+
+    path = write_clip(tmp_path / "a.mkv", [paint(0)] * 3, codec="ffv1")
+    monkeypatch.setattr(extractors.video, "_same", torn)
+    audit = pictures(path)
+    assert (audit.decoded_frames, audit.repeated) == (3, 0)
+
+
 def test_gaps_between_time_stamps_are_missing_frames(tmp_path: Path) -> None:
     times = [i / 25 for i in range(40) if i not in (7, 20, 21)]
     audit = pictures(write_clip(tmp_path / "a.mp4", len(times), times=times))
     assert (audit.decoded_frames, audit.missing, audit.variable_rate) == (37, 3, False)
     assert audit.longest_step == pytest.approx(0.12)
+    assert audit.measured_rate == pytest.approx(25)
 
 
 def test_a_variable_rate_is_told_from_missing_frames(tmp_path: Path) -> None:
@@ -164,6 +205,41 @@ def test_time_stamps_that_begin_late_count_from_zero(tmp_path: Path) -> None:
     assert audit.first_time_stamp is not None
     assert audit.first_time_stamp >= 10
     assert audit.picture_seconds == pytest.approx(2, abs=0.05)
+
+
+def test_time_stamps_that_go_back_are_counted_and_change_no_rate(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.ts", 50, codec="mpeg2video")
+    path.write_bytes(2 * path.read_bytes())  # joined as transport streams may be
+    audit = pictures(path)
+    assert (audit.decoded_frames, audit.back, audit.missing, audit.variable_rate) == (100, 1, 0, False)
+    assert audit.measured_rate == pytest.approx(25, rel=1e-3)
+    assert audit.shortest_step == pytest.approx(0.04, abs=1e-3)
+
+
+class At(NamedTuple):
+    time: float
+    length: float = 0.04
+    repeats: bool = False
+    stated: Stated = Stated()
+
+
+@pytest.mark.parametrize(
+    ("times", "rate", "back"),
+    [
+        ([0.0, 0.04, 0.08, 0.12, 0.16, 0.0], 25, 1),  # ends where it began
+        ([1.0, 1.04, 1.08, 1.12, 0.0], 25, 1),
+        ([0.0, 0.04, 0.08, 0.12, 5.0, 5.04], 25 * 5 * 0.04 / 5.04, 0),
+        ([0.2, 0.1, 0.0], None, 2),
+        ([0.0, 0.0, 0.0], None, 0),
+    ],
+)
+def test_time_stamps_of_any_kind_are_measured(times: list[float], rate: float | None, back: int) -> None:
+    notes = Audit()
+    list(notes.watch(iter([At(t) for t in times]), from_the_start=True))
+    audit = notes.found()
+    assert audit is not None
+    assert audit.back == back
+    assert audit.measured_rate == (rate if rate is None else pytest.approx(rate, rel=1e-3))
 
 
 def test_one_frame_has_no_rate(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import av
 import pytest
 from clip_makers import cut, listening, openings, tone, write_clip
 
-from extractors.audio import read_waveform
+from extractors.audio import Tape, read_waveform, read_waveforms
 from extractors.contract import ClipError, DecodeError
 from extractors.media import duration, open_media, origin, refuse_cut_stream
 from extractors.video import Resize, sample_frames
@@ -59,8 +59,22 @@ def test_an_absent_file_is_named(tmp_path: Path, read: object) -> None:
 
 
 def test_a_folder_is_no_file(tmp_path: Path, read: object) -> None:
-    with pytest.raises(DecodeError, match="no such file"):
-        read(tmp_path)  # type: ignore[operator]
+    (tmp_path / "a.wav").mkdir()
+    with pytest.raises(DecodeError, match=r"^a\.wav: is a folder$"):
+        read(tmp_path / "a.wav")  # type: ignore[operator]
+
+
+def test_a_name_that_is_too_long_for_the_system_is_refused(tmp_path: Path, read: object) -> None:
+    with pytest.raises(DecodeError, match=r"^a{80}…: cannot be read \(File name too long\)$"):
+        read(tmp_path / ("a" * 300 + ".wav"))  # type: ignore[operator]
+
+
+def test_sound_that_goes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"RIFF")
+    monkeypatch.setattr("extractors.audio.refuse_no_file", Path.unlink)
+    with pytest.raises(DecodeError, match=r"^a\.wav: cannot be read \(No such file or directory\)$"):
+        read_waveforms(path, [16000], tape=Tape())
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.95])

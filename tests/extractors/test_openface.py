@@ -1,8 +1,10 @@
 """OpenFace: its CSV files, and its program run safely."""
 
 import stat
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +253,54 @@ def test_what_a_wrapper_started_is_stopped_with_it(tmp_path: Path, clip: Clip) -
         OpenFace(binary=binary, timeout=0.5).extract(clip)
     time.sleep(2)
     assert not late.exists()
+
+
+def until(told: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not told():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_nothing_of_it_is_left_when_the_process_that_runs_it_is_killed(
+    tmp_path: Path, clip: Clip, wrapped: bool
+) -> None:
+    """As a decode worker is that takes too long, and all of them are when a run is stopped."""
+    log = tmp_path / "log"
+    works = (
+        f"import os, pathlib, time; note = pathlib.Path({str(log)!r} + 'x')\n"
+        f"note.write_text(f'{{os.getpid()}} {{os.environ[\"AT\"]}}'); note.rename({str(log)!r})\n"
+        "time.sleep(60)"
+    )
+    body = f"import os; os.environ['AT'] = str(folder)\n(folder / 'part').touch()\nwork = {works!r}\n"
+    body += "subprocess.run([sys.executable, '-c', work])\n" if wrapped else "exec(work)\n"
+    runs = (
+        "import sys, pathlib; from extractors import Clip; from extractors.openface import OpenFace\n"
+        "OpenFace(binary=sys.argv[1]).extract(Clip('a', video=pathlib.Path(sys.argv[2])))"
+    )
+    house = Path(__file__).parents[2]
+    worker = subprocess.Popen(
+        [sys.executable, "-c", runs, stand_in(tmp_path, body), str(clip.video)], cwd=house
+    )
+    try:
+        until(log.exists)
+        number, folder = log.read_text().split()
+        assert (Path(folder) / "part").exists()
+    finally:
+        worker.kill()
+        worker.wait()
+    until(lambda: not Path(folder).exists())
+    until(lambda: not is_running(int(number)))
+
+
+def is_running(number: int) -> bool:
+    """Tell whether a process does anything still; nobody may be there who asks how a dead one ended."""
+    try:
+        state = Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Pieces of a long recording are the same whether they are read from its beginning or one after the other."""
 
+import os
 from pathlib import Path
 
 import clip_makers
@@ -21,9 +22,12 @@ def noise(seconds: float = SECONDS) -> np.ndarray:
     return np.random.default_rng(0).uniform(-0.5, 0.5, round(seconds * RATE)).astype(np.float32)
 
 
-@pytest.fixture(params=["wav", "flac", "m4a", "mkv", "mp3"])
+@pytest.fixture(params=["wav", "flac", "m4a", "mkv", "mp3", "gaps.mkv"])
 def recording(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     path = tmp_path / f"long.{request.param}"
+    if request.param == "gaps.mkv":  # of two seconds each
+        parts = [(0.0, noise(2.5)), (4.5, noise(24.0)), (30.5, noise(8.0))]
+        return clip_makers.write_clip(path, sound=parts, sound_codec="flac", rate=RATE)
     if request.param in ("wav", "flac"):
         soundfile.write(path, np.stack([noise(), noise()[::-1]], axis=1), RATE)
         return path
@@ -49,6 +53,18 @@ def test_pieces_are_the_same(recording: Path, kept: int, monkeypatch: pytest.Mon
         for rate in RATES:
             np.testing.assert_array_equal(ours[rate].samples, fresh[rate].samples)
             assert ours[rate].start == fresh[rate].start
+            assert ours[rate].heard == fresh[rate].heard
+
+
+@pytest.mark.parametrize("reader", [None, Tape()], ids=["anew", "tape"])
+def test_gaps_are_those_of_the_piece(tmp_path: Path, reader: Tape | None) -> None:
+    parts = [(0.0, noise(10.0)), (12.0, noise(28.0))]
+    path = clip_makers.write_clip(tmp_path / "a.mkv", sound=parts, sound_codec="pcm_s16le", rate=RATE)
+    pieces = {(1.0, 2.0): 0.0, (9.0, 11.5): 1.5, (10.5, 11.0): 0.5, (11.0, 30.0): 1.0, (30.0, 33.0): 0.0}
+    for (start, end), gap in pieces.items():
+        piece = read_waveforms(path, [RATE], start=start, end=end, tape=reader)[RATE]
+        assert piece.heard is not None
+        assert piece.heard.gaps == pytest.approx(gap, abs=0.06), (start, end)  # by a frame of the codec
 
 
 def test_a_piece_behind_the_end_is_too_short(recording: Path) -> None:
@@ -78,6 +94,17 @@ def test_a_file_that_changed_is_read_anew(tmp_path: Path) -> None:
     soundfile.write(path, noise(), RATE)
     read_waveforms(path, [RATE], start=1.0, end=2.0, tape=tape)
     soundfile.write(path, -noise(SECONDS - 1), RATE)
+    piece = read_waveforms(path, [RATE], start=1.0, end=2.0, tape=tape)[RATE]
+    np.testing.assert_allclose(piece.samples, -noise()[RATE : 2 * RATE], atol=1e-4)
+
+
+def test_a_file_of_the_same_size_and_age_in_its_place_is_read_anew(tmp_path: Path) -> None:
+    path, other, tape = tmp_path / "long.wav", tmp_path / "other.wav", Tape()
+    for file, samples in ((path, noise()), (other, -noise())):
+        soundfile.write(file, samples, RATE)
+        os.utime(file, (1e9, 1e9))
+    read_waveforms(path, [RATE], start=1.0, end=2.0, tape=tape)
+    other.replace(path)
     piece = read_waveforms(path, [RATE], start=1.0, end=2.0, tape=tape)[RATE]
     np.testing.assert_allclose(piece.samples, -noise()[RATE : 2 * RATE], atol=1e-4)
 

@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).parents[1] / "extractors"))
 from clip_makers import tone, write_clip
 
 from extractors.audit import ClipAudit
-from pipeline.audit import COLUMNS, _oddities, _remarks, _summary, read_audit
+from pipeline.audit import COLUMNS, _oddities, _remarks, _summary, odd, read_audit
 from pipeline.experiment import load
 
 RATE = 16000
@@ -53,10 +53,14 @@ def films(lab: Lab) -> Lab:
     return lab
 
 
-def rows(lab: Lab, extractor: str) -> dict[str, dict[str, str]]:
+def csv_rows(lab: Lab, extractor: str) -> list[dict[str, str]]:
     (path,) = (lab.folder / "features" / extractor).glob("*/audit.csv")
     with path.open(newline="", encoding="utf-8") as file:
-        return {row["clip_id"]: row for row in csv.DictReader(file)}
+        return list(csv.DictReader(file))
+
+
+def rows(lab: Lab, extractor: str) -> dict[str, dict[str, str]]:
+    return {row["clip_id"]: row for row in csv_rows(lab, extractor)}
 
 
 def test_extract_audits_what_it_decodes(films: Lab) -> None:
@@ -119,6 +123,43 @@ def test_the_audit_outlives_a_resumed_run_and_shards_do_not_depend_on_it(films: 
     assert (shard.read_bytes(), path.read_bytes()) == (made, first)
 
 
+def test_clips_that_were_extracted_before_there_was_an_audit_are_counted(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extractors.logmel.LogMel.clips_per_shard", 2)
+    view_of_a_spreadsheet(lab)
+    assert lab.run("extract") == 0, lab.err
+    assert "before there was one" not in lab.out
+    record = next(lab.folder.glob("features/logmel/*/shard-00000.json"))
+    document = json.loads(record.read_text())
+    del document["audit"]
+    record.chmod(0o644)
+    record.write_text(json.dumps(document))
+    assert lab.run("extract") == 0
+    assert "audit: 2 of 3 clips were extracted before there was one" in lab.out
+    assert len(read_audit(load(lab.folder / "experiment.yaml"))) == 1
+
+
+def test_a_view_is_no_formula(lab: Lab) -> None:
+    view_of_a_spreadsheet(lab)
+    assert lab.run("extract") == 0, lab.err
+    assert [r["view"] for r in csv_rows(lab, "logmel")] == ["'=cmd()", "left", "''@x"]
+    assert read_audit(load(lab.folder / "experiment.yaml"))["view"].tolist() == ["=cmd()", "left", "'@x"]
+
+
+def view_of_a_spreadsheet(lab: Lab) -> None:
+    """Make three clips of sound, one with a view that a spreadsheet would work out."""
+    soundfile.write(lab.folder / "a.wav", tone(1, RATE), RATE)
+    views = ["=cmd()", "left", "'@x"]
+    table = pd.DataFrame({"clip_id": "a", "view": views, "subject": "s", "audio": "a.wav"})
+    table.to_csv(lab.folder / "manifest.csv", index=False)
+    lab.document = {
+        "manifest": "manifest.csv",
+        "features": {"voice": {"modality": "audio", "extractor": "logmel"}},
+    }
+    lab.save()
+
+
 def test_an_experiment_without_audits_gives_an_empty_table(lab: Lab) -> None:
     workspace = load(lab.folder / "experiment.yaml")
     for _ in range(2):
@@ -169,6 +210,8 @@ def remarks(**found: object) -> str:
             "2.00 s of picture, 2.50 s by the header",
         ),
         ({"sound_seconds": 100.0, "stated_sound_seconds": 101.0}, ""),
+        ({"back": 1}, "time stamps go back, as where files were joined"),
+        ({"back": 3}, "time stamps go back 3 times, as where files were joined"),
         ({"sound_gaps": 0.5}, "0.50 s of the sound are missing, and were filled with silence"),
         ({"first_time_stamp": 1.4}, "its time stamps begin at 1.40 s, which count as 0"),
     ],
@@ -180,8 +223,35 @@ def test_what_is_odd_is_said_in_words(found: dict[str, object], said: str) -> No
 def test_the_line_counts_clips_by_what_is_odd_and_names_the_worst() -> None:
     ends = [list(_oddities(ClipAudit(end_difference=e))) for e in (-2.4, -0.6)]
     mixed = list(_oddities(ClipAudit(variable_rate=True, end_difference=-1.0)))
-    assert _summary([*ends, mixed], 128) == (
-        "3 of 128 clips: 3 whose sound ends before the picture (by up to 2.4 s), 1 of variable rate"
+    assert _summary(3, [*ends, mixed, []]) == (
+        "3 of 4 clips: 3 whose sound ends before the picture (by up to 2.4 s), 1 of variable rate"
     )
-    assert _summary([], 128) == ""
-    assert _summary([ends[0]], 128) == "1 of 128 clips: 1 whose sound ends before the picture (by 2.4 s)"
+    assert _summary(0, [[], []]) == ""
+    assert _summary(1, [ends[0]]) == "1 of 1 clips: 1 whose sound ends before the picture (by 2.4 s)"
+
+
+@pytest.mark.parametrize(
+    ("found", "is_odd"),
+    [
+        ({}, False),
+        ({"partly": True}, False),
+        ({"first_time_stamp": 1.4}, False),
+        ({"first_time_stamp": 1.4, "partly": True}, False),
+        ({"first_time_stamp": 1.4, "partly": True, "missing": 1}, True),
+        ({"back": 1}, True),
+        ({"variable_rate": True}, True),
+        ({"sound_gaps": 0.5, "partly": True}, True),
+        ({"container_frames": 98, "decoded_frames": 95}, True),
+        ({"decoded_frames": 95, "repeated": 3}, True),
+        ({"start_difference": -0.2}, True),
+        ({"picture_seconds": 2.0, "stated_picture_seconds": 2.5}, True),
+    ],
+)
+def test_what_explains_a_figure_is_not_odd(found: dict[str, object], is_odd: bool) -> None:
+    table = pd.DataFrame({"remarks": [remarks(**found), ""]})
+    assert odd(table).tolist() == [is_odd, False]
+    assert bool(list(_oddities(ClipAudit(**found)))) == is_odd  # type: ignore[arg-type]
+
+
+def test_nothing_is_odd_where_nothing_was_audited() -> None:
+    assert odd(pd.DataFrame({"remarks": []})).tolist() == []

@@ -1,7 +1,10 @@
+import json
 import os
+import re
 import resource
 import shutil
 import socket
+import subprocess
 import sys
 import threading
 import types
@@ -14,7 +17,7 @@ import pytest
 from lab import Lab
 
 from extractors.weights import Card, Weights, cards
-from pipeline import checks, doctor
+from pipeline import checks, equipment
 from pipeline.estimate import FeaturePlan, Forecast, WavePlan
 from pipeline.experiment import load
 
@@ -86,7 +89,7 @@ def test_weights_that_come_with_a_package_are_there_if_it_is(
 ) -> None:
     brought = Card("net", "Net", "https://example.org", "", "MIT", package="numpy")
     absent = Card("gone", "Gone", "https://example.org", "", "MIT", package="no-such-package")
-    monkeypatch.setattr(doctor, "cards", lambda: {"net": brought, "gone": absent})
+    monkeypatch.setattr(equipment, "cards", lambda: {"net": brought, "gone": absent})
     lab.run("doctor")
     assert "ok       weights of net: Net, MIT, comes with numpy: installed" in lab.out
     assert "note     weights of gone: Gone, MIT, comes with no-such-package: not installed" in lab.out
@@ -94,7 +97,7 @@ def test_weights_that_come_with_a_package_are_there_if_it_is(
 
 def test_licences_filter(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     strict = Card("net", "Net", "https://example.org", "weights/net", "research only")
-    monkeypatch.setattr(doctor, "cards", lambda: {**cards(), "net": strict})
+    monkeypatch.setattr(equipment, "cards", lambda: {**cards(), "net": strict})
     assert lab.run("doctor") == 0
     assert "weights of net: Net, research only" in lab.out
     assert lab.run("doctor", "--licence", "permissive") == 0
@@ -123,6 +126,41 @@ def test_packages_that_do_not_fit_or_are_absent_are_missing(monkeypatch: pytest.
     assert found["not installed: av"].mend == "python -m pip install av"
     face = next(line for text, line in found.items() if "facenet-pytorch" in text)
     assert (face.state, face.mend) == ("note", "python -m pip install --no-deps facenet-pytorch==2.6.0")
+
+
+ABSENT = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == {name!r}:
+            raise ModuleNotFoundError("No module named {name}")
+sys.meta_path.insert(0, Absent())
+from pipeline.cli import run
+from pipeline.doctor import app
+sys.argv = ["pipeline.doctor"]
+run(app)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [("av", "av"), ("h5py", "h5py"), ("sklearn", "scikit-learn"), ("torch", "torch")],
+)
+def test_a_package_that_is_not_there_is_a_line_and_no_traceback(lab: Lab, module: str, package: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", ABSENT.format(name=module)],
+        cwd=lab.folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (told.returncode, told.stderr) == (2, "")
+    assert told.stdout.startswith("ok       affectstack ")
+    assert f"No module named {module}" in told.stdout
+    assert re.search(rf"^missing  {package} .*\n +-> python -m pip install ", told.stdout, re.MULTILINE)
+    assert re.search(r"^missing in all: \d+$", told.stdout.splitlines()[-1])
+    assert "decodes " not in told.stdout
 
 
 def test_codecs_that_are_not_there_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,17 +228,49 @@ def test_weights_on_the_hub_are_fetched_where_it_answers(
     assert "note     the Hugging Face hub is shut off by HF_HUB_OFFLINE" in lab.out
 
 
-def test_weights_in_the_cache_of_the_hub_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
+WHOLE = {"config.json", "preprocessor_config.json", "model.safetensors"}
+PARTS = ("model-1-of-2.safetensors", "model-2-of-2.safetensors")
+INDEX = "model.safetensors.index.json"
 
-    cached = {"config.json", "model.safetensors"}
-    monkeypatch.setattr(
-        huggingface_hub,
-        "try_to_load_from_cache",
-        lambda repo, file, revision: file if file in cached and revision == COMMIT else None,
-    )
-    assert checks.hub_weights("x", Weights(hub="org/net", revision=COMMIT)).state == "ok"
-    cached.remove("model.safetensors")
+
+@pytest.mark.parametrize(
+    ("files", "state"),
+    [
+        (WHOLE, "ok"),
+        (WHOLE - {"model.safetensors"}, "missing"),
+        (WHOLE - {"preprocessor_config.json"}, "missing"),
+        (WHOLE - {"model.safetensors"} | {INDEX}, "missing"),
+        (WHOLE - {"model.safetensors"} | {INDEX, PARTS[0]}, "missing"),
+        (WHOLE - {"model.safetensors"} | {INDEX, *PARTS}, "ok"),
+        (WHOLE - {"model.safetensors"} | {*PARTS}, "missing"),
+    ],
+)
+def test_weights_in_the_cache_of_the_hub_are_there_with_all_their_parts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: set[str], state: str
+) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--org--net/snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    for file in files:
+        named = {"weight_map": {"a": PARTS[0], "b": PARTS[1], "c": PARTS[0]}} if file == INDEX else {}
+        (snapshot / file).write_text(json.dumps(named))
+    assert checks.hub_weights("x", Weights(hub="org/net", revision=COMMIT)).state == state
+
+
+@pytest.mark.parametrize("index", ["", "[]", "{}", '{"weight_map": {}}', '{"weight_map": ["a"]}'])
+def test_an_index_of_weights_that_names_no_parts_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: str
+) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--org--net/snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    for file in WHOLE - {"model.safetensors"}:
+        (snapshot / file).write_text("{}")
+    (snapshot / INDEX).write_text(index)
     assert checks.hub_weights("x", Weights(hub="org/net", revision=COMMIT)).state == "missing"
 
 

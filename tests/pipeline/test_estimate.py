@@ -69,8 +69,6 @@ def test_a_plan_fits_the_same_work_alone(plans: list[Plan]) -> None:
     assert made.wave_of([], 2) is None
     assert made.wave_of([plans[0], replace(plans[1], tasks=plans[1].tasks[:1])], 2) is None
     assert made.wave_of([plans[0], replace(plans[1], identity={"extractor": "table"})], 2) is None
-    unknown = Forecast(2, [WavePlan([replace(told(p), identity_sha256="") for p in plans], 5.0, 100.0)], 1e9)
-    assert unknown.wave_of(plans, 2) is unknown.waves[0]
 
 
 def test_a_feature_that_is_done_does_not_matter(plans: list[Plan]) -> None:
@@ -95,9 +93,18 @@ def test_what_was_extracted_needs_no_room_any_more(lab: Lab, plans: list[Plan]) 
     made.write(workspace)
     assert lab.run("extract", "au") == 0
     assert planned_bytes(workspace) == 2e9
-    other = replace(told(plans[0]), identity_sha256="0" * 64)
-    Forecast(2, [WavePlan([other], 0.0, 0.0)], 0.0).write(workspace)
-    assert planned_bytes(workspace) == 2e9
+    for other in ("0" * 64, ""):
+        changed = replace(told(plans[0]), identity_sha256=other)
+        Forecast(2, [WavePlan([changed], 0.0, 0.0)], 0.0).write(workspace)
+        assert planned_bytes(workspace) == 2e9
+
+
+def test_what_is_no_longer_wanted_needs_no_room(lab: Lab, plans: list[Plan]) -> None:
+    forecast(plans).write(load(lab.folder / "experiment.yaml"))
+    lab.document["features"].pop("two")
+    lab.document["heads"] = {}
+    lab.save()
+    assert planned_bytes(load(lab.folder / "experiment.yaml")) == 2e9
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"workers": "two", "waves": [], "memory": 0}'])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.files import WriteError, publish, publish_json, read_json
+from pipeline.files import WriteError, as_meant, as_text, publish, publish_json, read_json
 
 
 def test_publish_replaces_and_leaves_no_temporary(tmp_path: Path) -> None:
@@ -46,3 +46,13 @@ def test_damaged_json_reads_as_absent(tmp_path: Path, content: str) -> None:
 def test_json_comes_back(tmp_path: Path) -> None:
     publish_json(tmp_path / "a.json", {"b": [1, "ü"]})
     assert read_json(tmp_path / "a.json") == {"b": [1, "ü"]}
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [("=1", "'=1"), ("+1", "'+1"), ("-1", "'-1"), ("@a", "'@a"), ("\tx", "'\tx"), ("a=1", "a=1"), ("", ""),
+     ("'=1", "''=1"), ("'tis", "'tis"), ("''", "''")],
+)  # fmt: skip
+def test_no_cell_is_a_formula_and_all_are_read_as_they_were(cell: str, written: str) -> None:
+    assert as_text(cell) == written
+    assert as_meant(written) == cell

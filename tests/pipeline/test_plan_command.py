@@ -2,8 +2,9 @@ import json
 import re
 import shutil
 import sys
+import tempfile
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -15,8 +16,11 @@ sys.path.append(str(Path(__file__).parents[1] / "extractors"))
 import face_makers
 from clip_makers import tone, write_clip
 
+from affectstack import AffectstackError
 from pipeline import plan as command
 from pipeline import probing
+from pipeline.estimate import planned_bytes
+from pipeline.experiment import load
 
 RATE = 16000
 
@@ -25,6 +29,20 @@ RATE = 16000
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure few copies: how good the figures are is not tested here."""
     monkeypatch.setattr(probing, "_COPIES", 3)
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Hold every plan to leaving no temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # or the one of before would be used
+    yield folder
+    left = [path.name for path in folder.iterdir()]
+    assert [
+        name for name in left if not name.startswith("torchinductor_")
+    ] == []  # which is PyTorch's to keep
 
 
 @pytest.fixture
@@ -55,7 +73,6 @@ def test_plan_extracts_nothing_but_says_what_extract_will_make(voices: Lab) -> N
     assert voices.run("plan", "--workers", "1") == 0, voices.err
     assert "trying 3 of 6 clips, 1.0 to 3.0 s long" in voices.out
     assert not (voices.folder / "features").exists()
-    assert not list(Path(probing.__file__).parent.glob("*.tmp"))
     _, clips, there, rows, each, gflop, _, size = row(voices, "mel")
     assert (clips, there, each, gflop) == ("6", "0 of 6", "-", "-")
     assert voices.out.rstrip().endswith("next: python -m pipeline.extract all")
@@ -134,22 +151,56 @@ def test_a_feature_that_reads_another_is_tried_on_what_that_made(lab: Lab) -> No
     pd.DataFrame([{"clip_id": n, "subject": "s", "video": f"{n}.mkv"} for n in "ab"]).to_csv(
         lab.folder / "manifest.csv", index=False
     )
+    network = {"modality": "face", "extractor": "efficientface", "weights": "random"}
     lab.document = {
         "manifest": "manifest.csv",
         "features": {
-            "emb": {"modality": "face", "extractor": "efficientface", "crops": "faces", "weights": "random"},
+            "emb": {**network, "crops": "faces"},
+            "emb2": {**network, "crops": "faces2"},
             "faces": {"modality": "face", "extractor": "faces"},
+            "faces2": {"modality": "face", "extractor": "faces", "fps": 5.0},
         },
     }
     lab.save()
     assert lab.run("plan", "--workers", "1") == 0, lab.err
     first, second = json.loads((lab.folder / "plan.json").read_text())["waves"]
-    assert [f["feature"] for f in first["features"]] == ["faces"]
-    (told,) = second["features"]
-    assert (told["feature"], told["clips"], told["identity_sha256"]) == ("emb", 2, "")
-    assert told["rows"] == first["features"][0]["rows"] > 0
+    assert [f["feature"] for f in first["features"]] == ["faces", "faces2"]
+    assert [f["feature"] for f in second["features"]] == ["emb", "emb2"]
+    assert [f["clips"] for f in second["features"]] == [2, 2]
+    assert [f["rows"] for f in second["features"]] == [f["rows"] for f in first["features"]]
+    assert second["seconds"] > second["start"] > 0
     assert lab.run("extract") == 0
-    assert lab.out.count("planned ") == 2 + 2  # two waves, two features
+    assert lab.out.count("planned ") == 2 + 4  # two waves, four features
+    indexes = [json.loads((lab.folder / f"features/{n}.json").read_text()) for n in ("emb", "emb2")]
+    assert [f["identity_sha256"] for f in second["features"]] == [i["identity_sha256"] for i in indexes]
+    assert planned_bytes(load(lab.folder / "experiment.yaml")) == 0
+
+
+def cost(work: float) -> probing.Cost:
+    return probing.Cost(1.0, work, 0.0, 0.0)
+
+
+def test_what_is_saved_is_told_by_clips_that_nobody_failed_on() -> None:
+    together = {0: cost(2.0), 1: cost(2.0), 2: cost(9.0)}
+    one, two = {0: cost(1.0), 1: cost(1.0), 2: cost(1.0)}, {0: cost(2.0), 1: cost(2.0)}
+    assert command._left(together, [one, two]) == pytest.approx(4 / 6)
+    assert command._left(together, [one, {}]) == 1
+    assert command._left({}, [one]) == 1
+
+
+def test_a_plan_that_breaks_leaves_no_temporary_files(
+    voices: Lab, monkeypatch: pytest.MonkeyPatch, temporary: Path
+) -> None:
+    seen = []
+
+    def breaks(*_: object) -> None:
+        seen.extend(temporary.iterdir())
+        raise AffectstackError("torn")
+
+    monkeypatch.setattr(probing.Probe, "measure", breaks)
+    assert voices.run("plan", "--workers", "1") == 1
+    assert "torn" in voices.err
+    assert [path.name.startswith("affectstack-plan-") for path in seen] == [True]
 
 
 def test_media_that_cannot_be_opened_are_an_error(voices: Lab) -> None:

@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipeline.experiment import load
 from pipeline.protocol import Protocol
+from pipeline.sweep import Row, write_table
 
 GRID = [
     {"features": ["one", "two"], "head": "logistic", "C": [0.1, 1]},
@@ -129,3 +130,8 @@ def test_mistakes_in_a_grid_are_found_before_anything_starts(
 def test_an_experiment_without_a_grid_says_so(lab: Lab) -> None:
     assert lab.run("train_heads", "--sweep") == 1
     assert "has no grid to try; add one under `sweep:`" in lab.err
+
+
+def test_a_setting_is_no_formula_of_a_spreadsheet(tmp_path: Path) -> None:
+    write_table(tmp_path / "a.csv", [Row("=cmd()", [0.5], 0.5, 0.1, (0.4, 0.6))])
+    assert pd.read_csv(tmp_path / "a.csv")["setting"].tolist() == ["'=cmd()"]

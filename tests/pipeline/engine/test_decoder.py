@@ -16,6 +16,7 @@ from stand_ins import Doer, Stand, row
 from affectstack import AffectstackError
 from affectstack.hashing import clip_sha256
 from extractors import Clip, Extractor, Features, reading
+from extractors.audit import Audit
 from extractors.contract import DecodeError, Window, WindowExtractor
 from extractors.fake import Fake
 from extractors.reading import frames_of, shown_of, sound_of
@@ -271,6 +272,16 @@ def test_every_feature_is_told_what_its_own_decoding_found(tmp_path: Path) -> No
     assert len(sent) == len(found)
     assert {name: a.decoded_frames for name, a in found.items()} == {"net": 12, "mel": None, "own": 12}
     assert found["mel"].sound_seconds is not None
+
+
+def test_an_audit_that_breaks_costs_no_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def torn(_: Audit) -> None:
+        raise ZeroDivisionError
+
+    path = clip_makers.write_clip(tmp_path / "a.mp4", 12)
+    monkeypatch.setattr(Audit, "found", torn)
+    sent = done(Job(0, take(path, ""), ("own", "net")), own=Frames(), net=Film())
+    assert {type(i) for i in sent} == {Whole, Cut}
 
 
 def test_a_clip_that_fails_is_not_audited(tmp_path: Path) -> None:

@@ -70,3 +70,13 @@ def test_failures_are_a_table_whatever_they_say(tmp_path: Path) -> None:
         "clip_id": "c", "view": "left", "stage": "extract", "type": "DecodeError", "message": 'a, "b"\nc',
     }  # fmt: skip
     assert [p.name for p in tmp_path.iterdir()] == ["failures.csv"]
+
+
+def test_no_cell_of_a_table_is_a_formula(tmp_path: Path) -> None:
+    path = tmp_path / "failures.csv"
+    write_failures(path, [Failure("-c", "=view()", "DecodeError", "=cmd().wav: no such file")])
+    with path.open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["clip_id"], row["view"], row["message"]) == (
+        "'-c", "'=view()", "'=cmd().wav: no such file",
+    )  # fmt: skip
