@@ -174,6 +174,7 @@ class Predictor:
                         yield self._result(path, cut, own, cutting)
                     deque(found, maxlen=0)  # the last clip is done with when one more was asked for
         finally:
+            self._reader.forget()
             self._turn.release()
 
     def _say(self, clips: Sequence[Found], one_speaker: bool) -> list[dict[int, Said | str]]:
@@ -313,9 +314,9 @@ class Predictor:
         what = "part of it" if any(clip.piece for clip in clips) else "this file"
         whose = "its subject" if len(subjects) == 1 else "its subjects"
         return (
-            f"optimistic: {what} is {'clip' if len(ids) == 1 else 'clips'} {_some(ids)} of the experiment, and "
-            f"{seen} of {len(self._protocol.folds)} models learned from {whose} {_some(sorted(subjects))}; "
-            "the report has honest figures"
+            f"optimistic: {what} is {'clip' if len(ids) == 1 else 'clips'} {_some(ids)} of the experiment, "
+            f"and {seen} of {len(self._protocol.folds)} models learned from {whose} "
+            f"{_some(sorted(subjects))}; the report has honest figures"
         )
 
 
