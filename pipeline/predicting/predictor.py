@@ -25,7 +25,7 @@ from pipeline.posteriors import NO_INNER, PosteriorTable
 from pipeline.predicting.known import KnownClip, KnownFiles
 from pipeline.predicting.prediction import Prediction, Refusal, SourceResult, WindowResult
 from pipeline.predicting.reading import Found, Reader
-from pipeline.predicting.recordings import Cutting, PredictError, Recording, Span
+from pipeline.predicting.recordings import SHORTEST, Cutting, PredictError, Recording, Span
 from pipeline.predicting.sources import Extractors, Said, Source, read_source
 from pipeline.protocol import Protocol
 
@@ -89,7 +89,7 @@ class Predictor:
         self._fuser = self._workspace.fuser()
         self._fuser.check(len(self._names))
         self._fitted: dict[tuple[int, ...], Fuser] = {}
-        self._usual, self._why_usual = _usual_length(Takes(manifest, self._workspace.root))
+        self._usual, self._why_usual = usual_length(Takes(manifest, self._workspace.root))
         self._known = KnownFiles(manifest, self._workspace.root)
         made: dict[str, Extractor] = {}
         for source in self._sources.values():
@@ -272,14 +272,12 @@ class Predictor:
         method = self._workspace.experiment.fusion.method
         yield f"fused by {method}: {' or '.join(' + '.join(own) for own in sets)}{how}"
         if len(spans) > 1:
-            window, hop = (
-                cutting.window or cutting.usual,
-                cutting.hop or (cutting.window or cutting.usual) / 2,
-            )
             usual = "" if cutting.window else f", {self._why_usual}"
+            unseen = cutting.unseen(spans, recording.seconds) if cutting.step > cutting.length else 0.0
+            between = f"; {unseen:.1%} of it lies between them and was not looked at" if unseen else ""
             yield (
-                f"{recording.seconds:.1f} s in {len(spans)} windows of {window:.2f} s{usual}, one every "
-                f"{hop:.2f} s; the whole is the mean of its windows"
+                f"{recording.seconds:.1f} s in {len(spans)} windows of {cutting.length:.2f} s{usual}, one "
+                f"every {cutting.step:.2f} s{between}; the whole is the mean of its windows"
             )
         used = {name for own in sets for name in own}
         yield from self._warnings([s.table for s in self._sources.values() if s.name in used])
@@ -342,12 +340,14 @@ def _taken(of_windows: Iterator[T], cut: _Cut | str) -> list[T]:
     return [] if isinstance(cut, str) else list(islice(of_windows, len(cut[1])))
 
 
-def _usual_length(takes: Takes) -> tuple[float, str]:
+def usual_length(takes: Takes) -> tuple[float, str]:
     """Return how long a window of a long recording is, in seconds, and why."""
     known = [seconds for i in range(len(takes)) if (seconds := takes.seconds(i))]
     if not known:
         return _USUAL, "since the manifest does not say how long the corpus' clips are"
-    return round(float(np.median(known)), 2), "the median length of the corpus' clips"
+    if (median := round(float(np.median(known)), 2)) < SHORTEST:
+        return SHORTEST, "the shortest there are, though the corpus' clips are shorter"
+    return median, "the median length of the corpus' clips"
 
 
 def _some(names: Sequence[str]) -> str:
