@@ -51,6 +51,7 @@ class Predictor:
 
     Attributes:
         classes: In the experiment's order.
+        note: What a reader must know of all predictions; those of each have it too.
 
     Raises:
         AffectstackError: If heads are not trained, or with other settings, data or features, or if no source
@@ -89,6 +90,10 @@ class Predictor:
         self._fuser = self._workspace.fuser()
         self._fuser.check(len(self._names))
         self._fitted: dict[tuple[int, ...], Fuser] = {}
+        self.note = (
+            f"every source is the mean of its models of {len(self._protocol.folds)} folds, each of which "
+            "learned from the training subjects of its own fold"
+        )
         self._usual, self._why_usual = usual_length(Takes(manifest, self._workspace.root))
         self._known = KnownFiles(manifest, self._workspace.root)
         made: dict[str, Extractor] = {}
@@ -262,11 +267,7 @@ class Predictor:
         self, recording: Recording, spans: Sequence[Span], timeline: Sequence[WindowResult], cutting: Cutting
     ) -> Iterator[str]:
         """Yield what a reader must know."""
-        folds = len(self._protocol.folds)
-        yield (
-            f"every source is the mean of its models of {folds} folds, each of which learned from the "
-            "training subjects of its own fold"
-        )
+        yield self.note
         sets = list(dict.fromkeys(window.sources for window in timeline if window.sources))
         how = "; its weights are of the stored test posteriors of all folds" if self._fuser.trainable else ""
         method = self._workspace.experiment.fusion.method
