@@ -22,7 +22,7 @@ from pipeline.cli import (
 from pipeline.files import publish
 from pipeline.predicting.prediction import Prediction, Refusal, likeliest
 from pipeline.predicting.predictor import Predictor
-from pipeline.predicting.timeline import file_names, plot, printable, table
+from pipeline.predicting.timeline import free_name, plot, printable, table
 
 app = typer.Typer(add_completion=False)
 
@@ -32,7 +32,7 @@ def predict(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Video or sound files.")],
     experiment: ExperimentOption = DEFAULT_EXPERIMENT,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON list, and notes as errors are.")
+        bool, typer.Option("--json", help="Print one JSON list; the notes are in it.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Write the timeline of every file there, as CSV and SVG.")
@@ -53,32 +53,41 @@ def predict(
     overrides: SetOption = None,
 ) -> int:
     """Say what the experiment's models make of new clips; exit code 2 if they can make nothing of one."""
-    names = file_names(files)
     told: list[dict[str, object]] = []
-    notes: dict[str, None] = {}
+    written: list[str] = []
     failed = 0
     with Predictor(experiment, overrides or (), workers=workers) as predictor:
         for result in predictor.predict_all(files, window=window, hop=hop, one_speaker=one_speaker):
-            name = next(names)
             told.append(result.as_json())
             if isinstance(result, Refusal):
                 failed += 1
                 complain(printable(str(result)))
                 continue
-            notes |= dict.fromkeys(result.notes)
-            if not as_json:
-                for line in _lines(result):
-                    say(printable(line))
+            lines = list(_lines(result))
             if out is not None:
-                publish(out / f"{name}.csv", table(result, result.path.name))
-                publish(out / f"{name}.svg", plot(result, result.path.name))
+                name = free_name(result.path, written)
+                written.append(name)
+                told[-1] |= _write(result, out / name)
+                lines.append(f"  timeline: {told[-1]['csv']}, {told[-1]['svg']}")
+            notes = [note for note in result.notes if note != predictor.note]
+            if not as_json:
+                for line in [*lines, *(f"  note: {note}" for note in notes)]:
+                    say(printable(line))
     if as_json:
         say(json.dumps(told, indent=1))
-    for note in notes:
-        typer.echo(f"note: {printable(note)}", err=as_json)
-    if out is not None and failed < len(files):
+    elif failed < len(files):
+        say(f"note: {predictor.note}")
+    if written and out is not None:
         typer.echo(f"wrote the timelines to {relative_to_cwd(out)}", err=as_json)
     return EXIT_SOME_FAILED if failed else EXIT_OK
+
+
+def _write(result: Prediction, stem: Path) -> dict[str, str]:
+    """Write the timeline of a recording; return where it is."""
+    files = {"csv": Path(f"{stem}.csv"), "svg": Path(f"{stem}.svg")}
+    publish(files["csv"], table(result, result.path.name))
+    publish(files["svg"], plot(result, result.path.name))
+    return {kind: relative_to_cwd(file) for kind, file in files.items()}
 
 
 def _lines(result: Prediction) -> Iterator[str]:

@@ -35,7 +35,20 @@ from extractors.contract import (
     check_features,
 )
 from extractors.shared import Shared
-from pipeline.engine.messages import Alive, Audited, Cut, Done, Failed, Item, Job, Setup, Stop, Take, Whole
+from pipeline.engine.messages import (
+    Alive,
+    Audited,
+    Cut,
+    Done,
+    Failed,
+    Forget,
+    Item,
+    Job,
+    Setup,
+    Stop,
+    Take,
+    Whole,
+)
 
 T = TypeVar("T")
 _ALIVE_SECONDS = 1.0  # between two signs of life
@@ -68,11 +81,28 @@ def _serve(channel: "Connection[Any, Any]") -> None:
             channel.send(Alive())
             told = time.monotonic()
 
+    heard: Path | None = None
     while True:
-        job: Job = channel.recv()
-        for item in work(job, setup, alive, tape):
-            channel.send(item)
+        job: Job | Forget = channel.recv()
+        sound = None if isinstance(job, Forget) else _cut_from(job.take.clip)
+        if sound is None or sound != heard:
+            tape.forget()
+        heard = sound
+        if isinstance(job, Forget):
+            continue
+        _send(channel, work(job, setup, alive, tape))
         channel.send(Done())
+
+
+def _send(channel: "Connection[Any, Any]", items: Iterator[Item]) -> None:
+    """Send what comes of a job; nothing of it is held while the next one is waited for."""
+    for item in items:
+        channel.send(item)
+
+
+def _cut_from(clip: Clip) -> Path | None:
+    """Return the file whose sound a clip is a piece of; None if it is the whole of it."""
+    return None if clip.start is None and clip.end is None else clip.sound
 
 
 def work(

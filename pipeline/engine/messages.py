@@ -67,6 +67,11 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Forget:
+    """Close the file that the last pieces were cut from; no answer comes."""
+
+
+@dataclass(frozen=True)
 class Cut:
     """A window of the clip, for a network."""
 

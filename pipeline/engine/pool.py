@@ -14,7 +14,7 @@ from multiprocessing.connection import Pipe, wait
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
-from pipeline.engine.messages import Alive, Cut, Done, Failed, Item, Job, Limits, Setup, Whole
+from pipeline.engine.messages import Alive, Cut, Done, Failed, Forget, Item, Job, Limits, Setup, Whole
 
 _HELD_BYTES = 48 << 20  # of windows that wait for the network: ten of SlowFast
 _AHEAD = 8  # clips per worker that may be finished before it is their turn
@@ -148,6 +148,14 @@ class DecoderPool:
                 self._held -= head.bytes
                 self._fill()
                 self._changed.notify_all()
+
+    def forget(self) -> None:
+        """Let the workers close the files that they cut pieces from; once every job of a stream is done."""
+        with self._changed:
+            for worker in self._workers:
+                if worker.inbox is None:
+                    with contextlib.suppress(OSError):  # it has died, and holds none
+                        worker.channel.send(Forget())
 
     def _items(self, inbox: _Inbox) -> Iterator[Item]:
         while True:

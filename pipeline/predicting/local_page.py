@@ -9,12 +9,16 @@ import asyncio
 import base64
 import hashlib
 import re
+import socket
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
+from threading import Event
+from typing import Any
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
@@ -22,13 +26,16 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipeline.predicting.prediction import Prediction
 from pipeline.predicting.recordings import PredictError
 from pipeline.predicting.timeline import table
 from pipeline.predicting.warm import TookTooLongError, WarmPredictor
 from pipeline.report.page import SERIES, render
 
 BODY = "application/octet-stream"  # a kind of body that no form of another site can send unasked
-_STALLED = 30.0  # seconds without a byte of an upload
+# An upload comes from this machine, or over a tunnel to it. It holds the only place there is.
+_STALLED = 30.0  # seconds without a byte of it
+_SLOWEST = 1e6  # bytes per second of all of it, beside one such stall
 # What decides how a file is decoded, and so the only part of its name that is kept.
 _MEDIA = re.compile(
     r"\.(mp4|mov|m4v|m4a|mkv|webm|avi|mpe?g|ts|flv|wmv|asf|3gp|wav|flac|ogg|mp3|aac|aiff?|caf|amr)"
@@ -68,7 +75,7 @@ class LocalPage:
         self._thread = thread
         self._max_bytes = max_bytes
         self._max_seconds = max_seconds
-        self._busy = False
+        self._answering: asyncio.Task[Response] | None = None
         limits = {"max_bytes": max_bytes, "seconds": max_seconds}
         self._page = render("serve.html", name=name, series=SERIES, **limits)
         routes = [Route("/", self._show), Route("/predict", self._predict, methods=["POST"])]
@@ -77,17 +84,24 @@ class LocalPage:
     async def _show(self, request: Request) -> Response:
         return HTMLResponse(self._page)
 
+    def end(self) -> None:
+        """Give up what is under way, and tell who waits for it."""
+        if self._answering is not None:
+            self._answering.cancel()
+
     async def _predict(self, request: Request) -> Response:
+        if self._answering is not None:
+            busy = "another clip is being worked on; try again when it is done"
+            return JSONResponse({"error": busy}, 503)
+        self._answering = asyncio.create_task(self._answer(request))
         try:
-            if self._busy:
-                raise _RefusedError(503, "another clip is being worked on; try again when it is done")
-            self._busy = True
-            try:
-                return await self._answer(request)
-            finally:
-                self._busy = False
+            return await self._answering
+        except asyncio.CancelledError:
+            return JSONResponse({"error": "the page was ended before this clip was through"}, 503)
         except _RefusedError as error:
             return JSONResponse({"error": str(error)}, error.status)
+        finally:
+            self._answering = None
 
     async def _answer(self, request: Request) -> Response:
         """Keep the upload in a folder of its own, under a name of ours, until it is predicted."""
@@ -99,7 +113,7 @@ class LocalPage:
             one_speaker = request.query_params.get("one_speaker") == "1"
             work = partial(self._predictor.predict, path, self._max_seconds, one_speaker=one_speaker)
             try:
-                prediction = await asyncio.get_running_loop().run_in_executor(self._thread, work)
+                prediction = await self._while_wanted(request, work)
             except TookTooLongError as error:
                 raise _RefusedError(504, f"{error}; see --max-seconds") from error
             except PredictError as error:
@@ -107,11 +121,25 @@ class LocalPage:
         told = prediction.as_json() | {"file": name}
         return JSONResponse(told | {"csv": table(prediction, name).decode()})
 
+    async def _while_wanted(self, request: Request, work: Callable[..., Prediction]) -> Prediction:
+        """Work in the predictor's thread, until the sender leaves or the page ends."""
+        unwanted = Event()
+        working = asyncio.get_running_loop().run_in_executor(self._thread, partial(work, unwanted=unwanted))
+        leaving = asyncio.create_task(_left(request))
+        either: set[asyncio.Future[Any]] = {working, leaving}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            unwanted.set()
+            await asyncio.gather(working, return_exceptions=True)  # now, or as soon as its process has ended
+        return working.result()
+
     async def _receive(self, request: Request, path: Path) -> None:
         """Write the body of a request to a file.
 
         Raises:
-            _RefusedError: If it is too large, of another kind, or stops coming.
+            _RefusedError: If it is too large, of another kind, stops coming, or comes too slowly.
         """
         if request.headers.get("content-type") != BODY:
             raise _RefusedError(415, f"expected a body of type {BODY}")
@@ -119,23 +147,45 @@ class LocalPage:
         stated = request.headers.get("content-length", "")
         if stated.isdecimal() and int(stated) > self._max_bytes:
             raise too_large
-        held = 0
-        chunks = request.stream()
         try:
-            with path.open("wb") as file:
-                while True:
-                    async with asyncio.timeout(_STALLED):
-                        chunk = await anext(chunks, None)
-                    if chunk is None:
-                        return
-                    held += len(chunk)
-                    if held > self._max_bytes:
-                        raise too_large
-                    file.write(chunk)
+            async with asyncio.timeout(_STALLED + self._max_bytes / _SLOWEST):
+                await self._keep(request, path, too_large)
         except (TimeoutError, ClientDisconnect) as error:
-            raise _RefusedError(408, "the upload stopped before its end") from error
+            raise _RefusedError(408, "the upload stopped before its end, or took too long") from error
         except OSError as error:
             raise _RefusedError(507, f"the file cannot be kept ({error.strerror})") from error
+
+    async def _keep(self, request: Request, path: Path, too_large: _RefusedError) -> None:
+        held = 0
+        chunks = request.stream()
+        with path.open("wb") as file:
+            while True:
+                async with asyncio.timeout(_STALLED):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    return
+                held += len(chunk)
+                if held > self._max_bytes:
+                    raise too_large
+                file.write(chunk)
+
+
+class PageServer(uvicorn.Server):
+    """Ends what the page has under way before it ends itself, so that its sender is answered.
+
+    Args:
+        config: Of the server.
+        page: What is served.
+    """
+
+    def __init__(self, config: uvicorn.Config, page: LocalPage) -> None:
+        super().__init__(config)
+        self._page = page
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the page, then the server."""
+        self._page.end()
+        await super().shutdown(sockets)
 
 
 class _OwnPageOnly:
@@ -184,6 +234,12 @@ class _OwnPageOnly:
         if foreign or (origin is not None and origin not in self._origins):
             return JSONResponse({"error": "requests of other sites are refused"}, 403)
         return None
+
+
+async def _left(request: Request) -> None:
+    """Wait until the sender of a request, whose body was read, is gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _policy(page: str) -> str:

@@ -12,10 +12,8 @@ from typing import Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from affectstack.hashing import file_sha256
 from extractors import Extractor
 from fusion import Fuser
-from manifests import Manifest
 from pipeline import stacking
 from pipeline.cli import workers_or_cores
 from pipeline.engine.local import memory_per_worker
@@ -24,15 +22,17 @@ from pipeline.engine.plan import Takes
 from pipeline.experiment import load
 from pipeline.options import ConfigError
 from pipeline.posteriors import NO_INNER, PosteriorTable
+from pipeline.predicting.known import KnownClip, KnownFiles
 from pipeline.predicting.prediction import Prediction, Refusal, SourceResult, WindowResult
 from pipeline.predicting.reading import Found, Reader
-from pipeline.predicting.recordings import Cutting, PredictError, Recording, Span
+from pipeline.predicting.recordings import SHORTEST, Cutting, PredictError, Recording, Span
 from pipeline.predicting.sources import Extractors, Said, Source, read_source
 from pipeline.protocol import Protocol
 
 T = TypeVar("T")
 _USUAL = 4.0  # seconds, where nobody knows how long the corpus' clips are
 _CLIP_SECONDS = 300.0
+_NAMED = 4  # of many clips or subjects
 
 
 class Predictor:
@@ -51,6 +51,7 @@ class Predictor:
 
     Attributes:
         classes: In the experiment's order.
+        note: What a reader must know of all predictions; those of each have it too.
 
     Raises:
         AffectstackError: If heads are not trained, or with other settings, data or features, or if no source
@@ -89,8 +90,12 @@ class Predictor:
         self._fuser = self._workspace.fuser()
         self._fuser.check(len(self._names))
         self._fitted: dict[tuple[int, ...], Fuser] = {}
-        self._usual, self._why_usual = _usual_length(Takes(manifest, self._workspace.root))
-        self._known = _known_files(manifest)
+        self.note = (
+            f"every source is the mean of its models of {len(self._protocol.folds)} folds, each of which "
+            "learned from the training subjects of its own fold"
+        )
+        self._usual, self._why_usual = usual_length(Takes(manifest, self._workspace.root))
+        self._known = KnownFiles(manifest, self._workspace.root)
         made: dict[str, Extractor] = {}
         for source in self._sources.values():
             made |= source.extractors
@@ -174,6 +179,7 @@ class Predictor:
                         yield self._result(path, cut, own, cutting)
                     deque(found, maxlen=0)  # the last clip is done with when one more was asked for
         finally:
+            self._reader.forget()
             self._turn.release()
 
     def _say(self, clips: Sequence[Found], one_speaker: bool) -> list[dict[int, Said | str]]:
@@ -261,29 +267,23 @@ class Predictor:
         self, recording: Recording, spans: Sequence[Span], timeline: Sequence[WindowResult], cutting: Cutting
     ) -> Iterator[str]:
         """Yield what a reader must know."""
-        folds = len(self._protocol.folds)
-        yield (
-            f"every source is the mean of its models of {folds} folds, each of which learned from the "
-            "training subjects of its own fold"
-        )
+        yield self.note
         sets = list(dict.fromkeys(window.sources for window in timeline if window.sources))
         how = "; its weights are of the stored test posteriors of all folds" if self._fuser.trainable else ""
         method = self._workspace.experiment.fusion.method
         yield f"fused by {method}: {' or '.join(' + '.join(own) for own in sets)}{how}"
         if len(spans) > 1:
-            window, hop = (
-                cutting.window or cutting.usual,
-                cutting.hop or (cutting.window or cutting.usual) / 2,
-            )
             usual = "" if cutting.window else f", {self._why_usual}"
+            unseen = cutting.unseen(spans, recording.seconds) if cutting.step > cutting.length else 0.0
+            between = f"; {unseen:.1%} of it lies between them and was not looked at" if unseen else ""
             yield (
-                f"{recording.seconds:.1f} s in {len(spans)} windows of {window:.2f} s{usual}, one every "
-                f"{hop:.2f} s; the whole is the mean of its windows"
+                f"{recording.seconds:.1f} s in {len(spans)} windows of {cutting.length:.2f} s{usual}, one "
+                f"every {cutting.step:.2f} s{between}; the whole is the mean of its windows"
             )
         used = {name for own in sets for name in own}
         yield from self._warnings([s.table for s in self._sources.values() if s.name in used])
-        if clip := self._known.get(_sha256(recording.path) if self._known else ""):
-            yield self._known_note(*clip)
+        if clips := self._known.clips(recording.path):
+            yield self._known_note(clips)
 
     def _warnings(self, tables: Sequence[PosteriorTable]) -> Iterator[str]:
         """Yield what is wrong with the models that were used."""
@@ -298,16 +298,24 @@ class Predictor:
             if on := [table.about.source for table in tables if getattr(table.about, flag)]:
                 yield f"{text} ({', '.join(on)})"
 
-    def _known_note(self, clip_id: str, subject: str) -> str:
-        """Return what to say of a clip of the corpus itself."""
+    def _known_note(self, clips: Sequence[KnownClip]) -> str:
+        """Return what to say of a file of the corpus itself."""
+        subjects = {clip.subject for clip in clips}
         seen = max(
-            sum(subject in m.seen_subjects for m in source.table.about.models if m.inner_fold == NO_INNER)
-            for source in self._sources.values()
+            sum(
+                not subjects.isdisjoint(m.seen_subjects)
+                for m in s.table.about.models
+                if m.inner_fold == NO_INNER
+            )
+            for s in self._sources.values()
         )
+        ids = list(dict.fromkeys(clip.clip_id for clip in clips))
+        what = "part of it" if any(clip.piece for clip in clips) else "this file"
+        whose = "its subject" if len(subjects) == 1 else "its subjects"
         return (
-            f"optimistic: this file is clip {clip_id} of the experiment, and {seen} of "
-            f"{len(self._protocol.folds)} models learned from its subject {subject}; the report has "
-            "honest figures"
+            f"optimistic: {what} is {'clip' if len(ids) == 1 else 'clips'} {_some(ids)} of the experiment, "
+            f"and {seen} of {len(self._protocol.folds)} models learned from {whose} "
+            f"{_some(sorted(subjects))}; the report has honest figures"
         )
 
 
@@ -333,23 +341,17 @@ def _taken(of_windows: Iterator[T], cut: _Cut | str) -> list[T]:
     return [] if isinstance(cut, str) else list(islice(of_windows, len(cut[1])))
 
 
-def _usual_length(takes: Takes) -> tuple[float, str]:
+def usual_length(takes: Takes) -> tuple[float, str]:
     """Return how long a window of a long recording is, in seconds, and why."""
     known = [seconds for i in range(len(takes)) if (seconds := takes.seconds(i))]
     if not known:
         return _USUAL, "since the manifest does not say how long the corpus' clips are"
-    return round(float(np.median(known)), 2), "the median length of the corpus' clips"
+    if (median := round(float(np.median(known)), 2)) < SHORTEST:
+        return SHORTEST, "the shortest there are, though the corpus' clips are shorter"
+    return median, "the median length of the corpus' clips"
 
 
-def _known_files(manifest: Manifest) -> dict[str, tuple[str, str]]:
-    """Return clip and subject of the corpus' files by their sha256."""
-    frame = manifest.frame
-    rows = zip(frame["sha256"], frame["clip_id"], frame["subject"], strict=True)
-    return {str(sha256): (str(clip), str(subject)) for sha256, clip, subject in rows if sha256}
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return file_sha256(path)
-    except OSError:
-        return ""
+def _some(names: Sequence[str]) -> str:
+    """Name the first of several, and how many more there are."""
+    rest = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")

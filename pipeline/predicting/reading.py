@@ -60,6 +60,11 @@ class Reader:
             self._pool.close()
             self._pool = None
 
+    def forget(self) -> None:
+        """Hold on to none of the files that were read, nor to their sound."""
+        if self._pool is not None:
+            self._pool.forget()
+
     def look(self, paths: Sequence[Path]) -> list[Recording | Failed]:
         """Return what each file is."""
         found = (f[_LOOK] for f in self._stream((Clip("recording", audio=path) for path in paths), [_LOOK]))

@@ -1,6 +1,6 @@
 """What a stranger's file holds, and which pieces of it are looked at."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,15 +8,14 @@ from typing import Any
 import av
 import numpy as np
 from av.container import InputContainer
-from av.stream import Disposition
 
 from affectstack import AffectstackError
 from extractors.contract import Clip, Extractor, Features, MissingMediaError
-from extractors.media import open_media, origin
+from extractors.media import open_media, origin, picture_streams
 
 LONG = 10.0  # seconds; shorter recordings are looked at as a whole
 MOST_WINDOWS = 10_000
-_SHORTEST = 0.1  # seconds of a window or a hop
+SHORTEST = 0.1  # seconds of a window or a hop
 _REST = 0.05  # of a window; less at the end is not worth one
 
 Span = tuple[float | None, float | None]  # start and end in seconds; None is that of the file
@@ -56,6 +55,9 @@ class Cutting:
         usual: The median length of the corpus' clips, in seconds: what heads know.
         window: Seconds of a window; None: the usual length, and short recordings are not cut.
         hop: Seconds from one window to the next; None: half a window.
+
+    Raises:
+        PredictError: If a window or a hop is too short to be of use.
     """
 
     usual: float
@@ -64,8 +66,27 @@ class Cutting:
 
     def __post_init__(self) -> None:
         for name in ("window", "hop"):
-            if (value := getattr(self, name)) is not None and not _SHORTEST <= value < float("inf"):
-                raise PredictError(f"{name} of {value:g} s; expected at least {_SHORTEST:g} s")
+            if (value := getattr(self, name)) is not None and not SHORTEST <= value < float("inf"):
+                raise PredictError(f"{name} of {value:g} s; expected at least {SHORTEST:g} s")
+
+    @property
+    def length(self) -> float:
+        """Seconds of a window of a recording that is cut."""
+        return self.window or self.usual
+
+    @property
+    def step(self) -> float:
+        """Seconds from one to the next."""
+        return self.hop or max(self.length / 2, SHORTEST)
+
+    def unseen(self, spans: Sequence[Span], seconds: float) -> float:
+        """Return the share of a recording that lies between its windows, or behind the last."""
+        seen, reached = 0.0, 0.0
+        for start, end in spans:
+            first, last = start or 0.0, seconds if end is None else end
+            seen += max(0.0, last - max(first, reached))
+            reached = max(reached, last)
+        return max(0.0, 1 - seen / seconds) if seconds else 0.0
 
     def spans(self, seconds: float) -> list[Span]:
         """Return the windows of a recording of some length: the whole, or pieces that cover it.
@@ -74,10 +95,9 @@ class Cutting:
             PredictError: If there are too many.
         """
         chosen = self.window is not None or self.hop is not None
-        window = self.window or self.usual
+        window, hop = self.length, self.step
         if seconds <= window or (not chosen and seconds <= max(LONG, 2 * self.usual)):
             return [(None, None)]
-        hop = self.hop or window / 2
         count = int((seconds - window) / hop + 1e-6) + 1
         if count > MOST_WINDOWS:
             raise PredictError(
@@ -113,9 +133,7 @@ class Look(Extractor):
         path = clip.need_sound()
         with open_media(path) as container:
             sound = bool(container.streams.audio)
-            picture = any(
-                not s.disposition & Disposition.attached_pic for s in container.streams.video
-            )  # of a cover there is one picture
+            picture = bool(picture_streams(container))
             if not sound and not picture:
                 raise MissingMediaError(f"{path.name}: neither sound nor picture")
             seconds = container.duration / av.time_base if container.duration else _last(container)

@@ -3,7 +3,8 @@
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -70,17 +71,17 @@ def plot(prediction: Prediction, name: str) -> bytes:
     return out.getvalue()
 
 
-def file_names(paths: Sequence[Path]) -> Iterator[str]:
-    """Yield a plain name for the files of each recording, no two the same."""
-    taken: set[str] = set()
-    for path in paths:
-        stem = re.sub(r"[^A-Za-z0-9._-]", "_", path.stem).lstrip(".-") or "recording"
-        name, number = stem, 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{stem}-{number}"
-        taken.add(name.lower())
-        yield name
+def free_name(path: Path, taken: Collection[str]) -> str:
+    """Return a plain name for the files of a recording.
+
+    Args:
+        path: The recording.
+        taken: Names of others, which this one differs from by more than its case.
+    """
+    lower = {name.lower() for name in taken}
+    stem = re.sub(r"[^A-Za-z0-9._-]", "_", path.stem).lstrip(".-") or "recording"
+    numbered = (f"{stem}-{number}" for number in count(2))
+    return next(name for name in chain([stem], numbered) if name.lower() not in lower)
 
 
 def printable(text: str) -> str:

@@ -3,19 +3,27 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from affectstack import AffectstackError
 from pipeline.predicting.prediction import Prediction
 from pipeline.predicting.recordings import PredictError
 
+_TICK = 0.1  # seconds between looks at whether the answer is still wanted
+
 
 class TookTooLongError(PredictError):
     """The work on a recording was ended."""
+
+
+class UnwantedError(PredictError):
+    """The work on a recording was ended, since nobody waits for it any more."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +59,15 @@ class WarmPredictor:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Connection[Any, Any] | None = None
 
-    def start(self) -> None:
+    def start(self, unwanted: Event | None = None) -> None:
         """Start the process and wait until it is ready.
+
+        Args:
+            unwanted: See `predict`.
 
         Raises:
             AffectstackError: What `Predictor` refuses.
+            UnwantedError: If it was ended.
         """
         channel, theirs = Pipe()
         self._process = subprocess.Popen(  # noqa: S603  # our own module
@@ -67,23 +79,27 @@ class WarmPredictor:
         )
         theirs.close()
         self._channel = channel
-        self._ask(self._setup, None)
+        self._ask(self._setup, float("inf"), unwanted)
 
-    def predict(self, path: Path, seconds: float, *, one_speaker: bool = False) -> Prediction:
+    def predict(
+        self, path: Path, seconds: float, *, one_speaker: bool = False, unwanted: Event | None = None
+    ) -> Prediction:
         """Predict a recording.
 
         Args:
             path: The file.
             seconds: How long that may take; then the process is ended.
             one_speaker: See `Predictor.predict`.
+            unwanted: Set, by another thread, when nobody waits for the answer; then the process is ended.
 
         Raises:
             PredictError: If nothing can be said of it.
             TookTooLongError: If it took longer.
+            UnwantedError: If it was ended.
         """
         if self._process is None or self._process.poll() is not None:
-            self.start()
-        answer = self._ask(Request(path, one_speaker), seconds)
+            self.start(unwanted)
+        answer = self._ask(Request(path, one_speaker), seconds, unwanted)
         assert isinstance(answer, Prediction)  # noqa: S101  # our own protocol
         return answer
 
@@ -96,13 +112,11 @@ class WarmPredictor:
             self._channel.close()
         self._process = self._channel = None
 
-    def _ask(self, message: Any, seconds: float | None) -> Any:
+    def _ask(self, message: Any, seconds: float, unwanted: Event | None = None) -> Any:
         assert self._channel is not None  # noqa: S101  # there is one while there is a process
         try:
             self._channel.send(message)
-            if not self._channel.poll(seconds):
-                self.close()
-                raise TookTooLongError(f"took longer than {seconds:g} s, and was stopped")
+            self._wait(self._channel, seconds, unwanted or Event())
             answer = self._channel.recv()
         except (EOFError, OSError) as error:
             self.close()
@@ -110,3 +124,14 @@ class WarmPredictor:
         if isinstance(answer, AffectstackError):
             raise answer
         return answer
+
+    def _wait(self, channel: "Connection[Any, Any]", seconds: float, unwanted: Event) -> None:
+        """Wait for an answer; end the process that gives none in time, or to nobody."""
+        until = time.monotonic() + seconds
+        while not channel.poll(min(_TICK, max(0.0, until - time.monotonic()))):
+            if unwanted.is_set():
+                self.close()
+                raise UnwantedError("nobody waits for it any more; it was stopped")
+            if time.monotonic() >= until:
+                self.close()
+                raise TookTooLongError(f"took longer than {seconds:g} s, and was stopped")

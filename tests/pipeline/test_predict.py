@@ -32,7 +32,7 @@ def test_a_clip_is_told_of_with_all_sources(at: Lab, tmp_path: Path) -> None:
     assert "note: every source is the mean of its models of 2 folds" in at.out
 
 
-def test_json_is_one_document_and_notes_are_apart(at: Lab, tmp_path: Path) -> None:
+def test_json_is_one_document_with_the_notes_of_each_file(at: Lab, tmp_path: Path) -> None:
     clip = corpus.film(tmp_path / "clip.mkv", corpus.CLASSES[1], 77)
     bad = tmp_path / "bad.mkv"
     bad.write_text("no media")
@@ -43,7 +43,8 @@ def test_json_is_one_document_and_notes_are_apart(at: Lab, tmp_path: Path) -> No
     assert [w["start"] for w in told["timeline"]] == [0.0, 0.6, 0.664]  # the sound goes on a little
     assert sum(told["posteriors"].values()) == pytest.approx(1)
     assert "error: bad.mkv: not media" in at.err
-    assert "note: fused by logpool" in at.err
+    assert any(note.startswith("fused by logpool") for note in told["notes"])
+    assert "note: " not in at.err
 
 
 def test_timelines_are_written_as_tables_and_pictures(at: Lab, tmp_path: Path) -> None:
@@ -58,6 +59,38 @@ def test_timelines_are_written_as_tables_and_pictures(at: Lab, tmp_path: Path) -
     assert {row["label"] for row in rows} == {"'=cmd()"}
     assert b"&lt;script&gt;" in (out / "_long.svg").read_bytes()
     assert "no face was found" in at.out
+
+
+def test_every_file_has_its_own_notes_and_timeline(at: Lab, tmp_path: Path) -> None:
+    """Of two files with one name, and of one that is refused, nobody could tell whose they are."""
+    folders = [tmp_path / name for name in ("bad", "short", "long")]
+    for folder in folders:
+        folder.mkdir()
+    bad, short, long = (folder / "talk.mkv" for folder in folders)
+    bad.write_text("no media")
+    corpus.film(short, corpus.CLASSES[0], 80, faces=False)
+    corpus.film(long, corpus.CLASSES[0], 81, voice=False, times=10)
+    files, out = [str(path) for path in (bad, short, long)], tmp_path / "out"
+    assert at.run("predict", *files, "--out", str(out), "--workers", "1") == 2
+    assert sorted(p.name for p in out.iterdir()) == ["talk-2.csv", "talk-2.svg", "talk.csv", "talk.svg"]
+    lines = at.out.splitlines()
+    first, second = (i for i, line in enumerate(lines) if line.startswith("talk.mkv: "))
+    of_short, of_long = lines[first:second], lines[second:-2]
+    assert any(line.startswith("  note: fused by logpool: voice-log + mel-net;") for line in of_short)
+    assert any(line.startswith("  note: fused by logpool: face-log;") for line in of_long)
+    for own, rows, name in ((of_short, 1, "talk.csv"), (of_long, 19, "talk-2.csv")):
+        (told,) = [line for line in own if line.startswith("  timeline: ")]
+        assert f"out/{name}, " in told
+        assert len((out / name).read_text().splitlines()) == 1 + rows
+    assert sum("windows of 1.20 s" in line for line in of_long) == 1 and "windows" not in "".join(of_short)
+    assert lines[-2].startswith("note: every source is the mean") and lines[-1].startswith(
+        "wrote the timelines"
+    )
+    assert at.run("predict", *files, "--out", str(out), "--workers", "1", "--json") == 2
+    refused, *told = json.loads(at.out)
+    assert "csv" not in refused
+    assert [Path(one["csv"]).name for one in told] == ["talk.csv", "talk-2.csv"]
+    assert [Path(one["svg"]).name for one in told] == ["talk.svg", "talk-2.svg"]
 
 
 def test_nothing_is_written_into_the_experiment(at: Lab, trained: Path, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -17,6 +17,9 @@ from typing import Any
 import pytest
 import trained as corpus
 from lab import Lab
+
+sys.path.append(str(Path(__file__).parent / "engine"))
+from engine_lab import alive, children, until
 
 pytestmark = pytest.mark.slow  # trains an experiment first
 
@@ -30,6 +33,7 @@ class Served:
 
     port: int
     uploads: Path
+    process: subprocess.Popen[str]
 
     @property
     def url(self) -> str:
@@ -48,6 +52,7 @@ class Served:
         return answer.status, json.loads(told)
 
 
+@contextmanager
 def serve(experiment: Path, uploads: Path, *options: str) -> Iterator[Served]:
     """Run the command until the test is done with it."""
     uploads.mkdir(exist_ok=True)
@@ -55,6 +60,7 @@ def serve(experiment: Path, uploads: Path, *options: str) -> Iterator[Served]:
     process = subprocess.Popen(
         [*command, "--workers", "1", *options],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(HOUSE), "TMPDIR": str(uploads)},
     )
@@ -63,18 +69,27 @@ def serve(experiment: Path, uploads: Path, *options: str) -> Iterator[Served]:
         line = process.stdout.readline()
         found = re.fullmatch(r"open http://127\.0\.0\.1:(\d+) in a browser; Ctrl-C ends it\n", line)
         assert found, line
-        yield Served(int(found[1]), uploads)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 0
+        yield Served(int(found[1]), uploads, process)
+        if process.poll() is None:
+            assert ended(process, signal.SIGINT) == 130
     finally:
         process.kill()
         process.wait()
 
 
+def ended(process: subprocess.Popen[str], by: signal.Signals) -> int:
+    """End a server; return its exit code. It says no more than that it was."""
+    process.send_signal(by)
+    _, err = process.communicate(timeout=60)
+    assert err == "error: interrupted; run the same command again to go on where it stopped\n"
+    return process.returncode
+
+
 @pytest.fixture(scope="module")
 def served(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The trained experiment, served with small limits."""
-    yield from serve(trained, tmp_path_factory.mktemp("uploads"), "--max-mb", "2")
+    with serve(trained, tmp_path_factory.mktemp("uploads"), "--max-mb", "2") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -154,22 +169,69 @@ def test_uploads_that_are_too_large_are_refused(served: Served) -> None:
     assert not list(served.uploads.glob("affectstack-*"))
 
 
+def begin(served: Served, body: bytes, length: int) -> socket.socket:
+    """Send a clip, or the beginning of one."""
+    client = socket.create_connection(("127.0.0.1", served.port), timeout=120)
+    head = f"POST /predict?name=x.wav HTTP/1.1\r\nhost: 127.0.0.1:{served.port}\r\n"
+    kind = f"content-type: application/octet-stream\r\ncontent-length: {length}\r\n\r\n"
+    client.sendall((head + kind).encode() + body)
+    return client
+
+
+def halted(served: Served) -> None:
+    """Halt the process that predicts, so that its work lasts; it can still be ended."""
+    workers = [pid for pid in children(served.process.pid) if b"predicting.worker" in command_of(pid)]
+    os.kill(workers[0], signal.SIGSTOP)
+    assert len(workers) == 1
+
+
+def command_of(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_a_sender_who_leaves_blocks_nobody(served: Served) -> None:
+    halted(served)
+    gone = begin(served, b"x" * 100, 100)
+    until(lambda: list(served.uploads.glob("affectstack-*/clip*")))
+    assert served.predict(b"x")[0] == 503
+    gone.close()
+    until(lambda: served.predict(b"x")[0] == 422)  # by a new process
+    assert not list(served.uploads.glob("affectstack-*"))
+
+
+@pytest.mark.parametrize(
+    ("sent", "by", "code"), [(100, "SIGTERM", 143), (1, "SIGTERM", 143), (100, "SIGINT", 130)]
+)
+def test_who_waits_is_answered_when_the_page_ends(
+    trained: Path, tmp_path: Path, sent: int, by: str, code: int
+) -> None:
+    """A clip that was sent and is worked on, and one that is still being sent."""
+    with serve(trained, tmp_path / "uploads", "--set", "fusion.sources=[voice-log]") as served:
+        (worker,) = children(served.process.pid)
+        halted(served)
+        client = begin(served, b"x" * sent, 100)
+        until(lambda: list(served.uploads.glob("affectstack-*/clip*")))
+        assert ended(served.process, signal.Signals[by]) == code
+        answer = HTTPResponse(client)
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())) == (
+            503, {"error": "the page was ended before this clip was through"},
+        )  # fmt: skip
+        assert not list(served.uploads.glob("affectstack-*"))
+        until(lambda: not alive(worker))
+
+
 def test_one_clip_at_a_time(served: Served) -> None:
-    slow = socket.create_connection(("127.0.0.1", served.port))
-    head = f"POST /predict?name=x.mp4 HTTP/1.1\r\nhost: 127.0.0.1:{served.port}\r\ncontent-length: 100\r\n"
-    slow.sendall(f"{head}content-type: application/octet-stream\r\n\r\nx".encode())
-    until = time.monotonic() + 30
-    while (answer := served.predict(b"x"))[0] != 503:
-        assert time.monotonic() < until
-    assert answer[1]["error"] == "another clip is being worked on; try again when it is done"
+    slow = begin(served, b"x", 100)
+    until(lambda: served.predict(b"x")[0] == 503)
+    assert served.predict(b"x")[1]["error"] == "another clip is being worked on; try again when it is done"
     slow.close()
-    while (answer := served.predict(b"x"))[0] != 422:  # the upload that stopped is given up
-        assert time.monotonic() < until
+    until(lambda: served.predict(b"x")[0] == 422)  # the upload that stopped is given up
     assert not list(served.uploads.glob("affectstack-*"))
 
 
 def test_work_that_takes_too_long_is_stopped(trained: Path, tmp_path: Path, film: Path) -> None:
-    for served in serve(trained, tmp_path / "uploads", "--max-seconds", "0.1"):
+    with serve(trained, tmp_path / "uploads", "--max-seconds", "0.1") as served:
         status, told = served.predict(film.read_bytes())
         assert (status, told["error"]) == (504, "took longer than 0.1 s, and was stopped; see --max-seconds")
         assert not list(served.uploads.glob("affectstack-*"))
@@ -182,6 +244,12 @@ def test_a_port_that_is_taken_is_named(at: Lab) -> None:
         port = taken.getsockname()[1]
         assert at.run("serve", "--port", str(port)) == 1
     assert f"port {port} cannot be used" in at.err and "--port" in at.err
+
+
+@pytest.mark.parametrize("port", ["80", "443", "-1", "65536"])
+def test_ports_under_which_a_page_cannot_be_found_are_refused(at: Lab, port: str) -> None:
+    assert at.run("serve", "--port", port) == 1
+    assert f"{port} is not in the range" in at.err
 
 
 def test_what_the_page_needs_is_named(at: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,6 +168,23 @@ def test_a_clip_of_the_corpus_is_called_optimistic(trained: Path, predictor: Pre
     )
 
 
+def test_a_recording_that_clips_are_cut_from_names_all_of_them(copied: Path) -> None:
+    """Whichever models learned from any of its subjects, and whatever other files the clips have."""
+    frame = pd.read_csv(copied.parent / "manifest.csv").set_index("clip_id")
+    pieces = ["s3-0", "s3-1", "s4-0"]
+    frame.loc[pieces, "video"], frame.loc[pieces, "start"] = "s3-1.mkv", [0.0, 0.3, 0.6]
+    frame.loc["s5-0", "audio"] = "s3-1.mkv"
+    frame.loc[[*pieces, "s5-0"], "sha256"] = ""
+    frame.to_csv(copied.parent / "manifest.csv")
+    with Predictor(copied, ["fusion.sources=[voice-log]"], workers=1) as predictor:
+        others = predictor.predict(copied.parent / "media" / "s5-0.mkv").notes
+        notes = predictor.predict(copied.parent / "media" / "s3-1.mkv").notes
+    assert any("this file is clip s5-0 of the experiment, and 1 of 2 models" in note for note in others)
+    (note,) = [note for note in notes if note.startswith("optimistic: ")]
+    assert note.startswith("optimistic: part of it is clips s3-0, s3-1, s4-0, s5-0 of the experiment, and ")
+    assert "2 of 2 models learned from its subjects s3, s4, s5;" in note
+
+
 def test_a_long_recording_gives_a_timeline(predictor: Predictor, films: dict[str, Path]) -> None:
     long = predictor.predict(films["long"])
     assert len(long.timeline) > 10

@@ -5,10 +5,15 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pandas as pd
 import pytest
 import trained as corpus
+from av.stream import Disposition
 
 from extractors.contract import Clip, DecodeError, MissingMediaError
+from manifests import Manifest
+from pipeline.engine.plan import Takes
+from pipeline.predicting.predictor import usual_length
 from pipeline.predicting.recordings import Cutting, Look, PredictError, Recording, recording_of
 
 
@@ -93,6 +98,46 @@ def test_windows_cover_a_long_recording(seconds: float, hop: float | None) -> No
 def test_a_window_that_is_asked_for_cuts_short_recordings_too() -> None:
     assert Cutting(4.0, window=1.0, hop=1.0).spans(3.0) == [(0.0, 1.0), (1.0, 2.0), (2.0, 3.0)]
     assert Cutting(1.0, hop=2.0).spans(3.0) == [(0.0, 1.0), (2.0, 3.0)]
+
+
+def test_a_cover_is_no_picture(tmp_path: Path) -> None:
+    heard = corpus.clip_makers.write_clip(
+        tmp_path / "heard.wav", sound=[(0, corpus.sound(corpus.CLASSES[0], 2, 0))], sound_codec="pcm_s16le"
+    )
+    path = tmp_path / "album.m4a"
+    with av.open(str(heard)) as source, av.open(str(path), "w", format="mp4") as made:
+        sound = made.add_stream("aac", rate=corpus.RATE)
+        cover = made.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        for frame in source.decode(audio=0):
+            made.mux(sound.encode(frame))
+        made.mux(sound.encode(None))
+        picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+        made.mux(cover.encode(picture.reformat(format="yuvj420p")))
+        made.mux(cover.encode(None))
+    found = look(path)
+    assert (found.sound, found.picture) == (True, False)
+
+
+def test_what_lies_between_windows_is_known() -> None:
+    def unseen(cutting: Cutting, seconds: float) -> float:
+        return cutting.unseen(cutting.spans(seconds), seconds)
+
+    assert unseen(Cutting(4.0), 20.0) == unseen(Cutting(4.0), 3.0) == 0
+    assert unseen(Cutting(4.0, window=1.0, hop=5.0), 20.0) == pytest.approx(15 / 20)  # the last at 19 to 20 s
+    assert unseen(Cutting(4.0, window=2.0, hop=3.0), 20.0) == pytest.approx(6 / 20)
+
+
+def test_clips_that_are_too_short_for_windows_do_not_decide_their_length() -> None:
+    def usual(*seconds: float) -> tuple[float, str]:
+        ids = [str(i) for i in range(len(seconds))]
+        frame = pd.DataFrame({"clip_id": ids, "subject": ids, "duration": seconds})
+        return usual_length(Takes(Manifest(frame), Path("/corpus")))
+
+    assert usual(1.0, 2.0, 6.0) == (2.0, "the median length of the corpus' clips")
+    assert usual(0.004, 0.02, 0.02) == (0.1, "the shortest there are, though the corpus' clips are shorter")
+    assert len(Cutting(usual(0.02)[0]).spans(20.0)) == 200
 
 
 def test_windows_and_hops_of_no_use_are_refused() -> None:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pipeline.predicting.prediction import Prediction, WindowResult
-from pipeline.predicting.timeline import file_names, plot, printable, table
+from pipeline.predicting.timeline import free_name, plot, printable, table
 
 EVIL = ("=cmd()", "<script>alert(1)</script>", "$\\frac{$", "_hidden")
 SHARES = dict(zip(EVIL, (0.4, 0.3, 0.2, 0.1), strict=True))
@@ -60,7 +60,10 @@ def test_a_picture_is_broken_where_nothing_is_known() -> None:
 
 def test_file_names_are_plain_and_differ() -> None:
     paths = [Path(p) for p in ("a/clip.mp4", "b/clip.wav", "=x(1).mp4", "CLIP.mov", ".mp4", "../..")]
-    assert list(file_names(paths)) == ["clip", "clip-2", "_x_1_", "CLIP-3", "mp4", "recording"]
+    names: list[str] = []
+    for path in paths:
+        names.append(free_name(path, names))
+    assert names == ["clip", "clip-2", "_x_1_", "CLIP-3", "mp4", "recording"]
 
 
 @pytest.mark.parametrize(
