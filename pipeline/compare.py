@@ -21,12 +21,11 @@ from pipeline.protocol import Protocol
 from pipeline.report import page
 from pipeline.report.page import FUSED, INK, SOFT
 from pipeline.report.tables import Form, Table, write
-from pipeline.runs import RunError, StoredRun, read_runs
+from pipeline.runs import RunError, SourceFigures, StoredRun, read_runs
 from pipeline.scoring import Scores, score
 from pipeline.statistics import McNemar, holm, mcnemar, subject_interval
 
 app = typer.Typer(add_completion=False)
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -171,12 +170,14 @@ def make_tables(found: Comparison) -> list[Table]:
     tables = [_runs_table(found), _figures_table(found)]
     if found.same_folds:
         tables.append(_folds_table(found))
-    return [*tables, _differences_table(found), _recalls_table(found)]
+    tables += [_differences_table(found), _recalls_table(found)]
+    return [*tables, *_sources_tables(found)]
 
 
 def _marks(stored: StoredRun) -> list[str]:
     """Return the grade of what a fusion learned from, and what else sets its figures apart."""
-    trained = stored.method not in FUSERS or FUSERS[stored.method].trainable
+    rule = stored.method in FUSERS and not FUSERS[stored.method].trainable
+    trained = stored.temperature or not rule
     grade = [stored.stacking] if trained else []
     return [*grade, *(mark for mark in stored.marks if mark not in grade)]
 
@@ -185,7 +186,7 @@ def _runs_table(found: Comparison) -> Table:
     rows = [
         [
             r.name,
-            r.method,
+            f"{r.method}, temperature" if r.temperature else r.method,
             ", ".join(r.sources),
             str(len(r.clips)),
             r.folds_name,
@@ -280,6 +281,30 @@ def _recalls_table(found: Comparison) -> Table:
         for r, s in zip(found.runs, found.scores, strict=True)
     ]
     return Table("Recall per class, %", ["run", *found.classes], rows)
+
+
+def _sources_tables(found: Comparison) -> list[Table]:
+    """Return the figures of the sources that several runs have, if there are such."""
+    rows = []
+    for source in dict.fromkeys(name for r in found.runs for name in r.source_figures):
+        having = [(r.name, r.source_figures[source]) for r in found.runs if source in r.source_figures]
+        if len(having) > 1:
+            rows += [[source, name, *_source_cells(figures)] for name, figures in having]
+    if not rows:
+        return []
+    heads = ["source", "run", "clips", "mean of folds", "all clips", "95 % over subjects", "UAR"]
+    note = "In %. As each run scored them, on all of its own clips, not only on the common ones."
+    return [Table("Sources that several runs have", heads, rows, note)]
+
+
+def _source_cells(figures: SourceFigures) -> list[str]:
+    return [
+        str(figures.clips),
+        _percent(figures.accuracy_mean),
+        _percent(figures.accuracy),
+        f"{_percent(figures.interval[0])} – {_percent(figures.interval[1])}",
+        _percent(figures.uar),
+    ]
 
 
 def _percent(share: float) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,7 @@ from affectstack import AffectstackError, did_you_mean
 from fusion import FUSERS, Fuser
 from manifests import Fold, Folds, Manifest, ManifestError, make_folds
 from pipeline import stacking
-from pipeline.files import canonical_json, publish
+from pipeline.files import alone, canonical_json, publish
 from pipeline.head_data import HeadData, load_data
 from pipeline.options import ConfigError
 from pipeline.processes import spread
@@ -23,7 +24,12 @@ from pipeline.workspace import Workspace
 
 _RULES = ("mean", "product")  # of fusions, those that are always shown
 _PUBLISHED = ("mmer", "katerynach")
-_COLUMNS = ["split", "system", "accuracy_mean", "uar", "accuracy_folds", "fingerprint"]
+_COLUMNS = ["split", "system", "heads", "accuracy_mean", "uar", "accuracy_folds", "fingerprint"]
+_BARREN = (
+    1000  # seeds in a row that draw nothing new: of 100 equally likely partitions all were drawn by then
+)
+_COMMA = ", "
+_Partition = frozenset[frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Row:
     Attributes:
         split: The split.
         system: The source, or the fusion.
+        heads: What it is made of, in alphabetical order, separated by commas.
         accuracy_mean: Mean of the folds.
         uar: Unweighted average recall over all test clips together.
         accuracy_folds: Per outer fold.
@@ -56,6 +63,7 @@ class Row:
 
     split: str
     system: str
+    heads: str
     accuracy_mean: float
     uar: float
     accuracy_folds: list[float]
@@ -82,12 +90,13 @@ class _Work:
 class Redrawing:
     """The heads of an experiment on many splits of its subjects.
 
-    What was found is kept in `resplit/<experiment>.csv`, one row per split and system.
+    What was found is kept in `resplit/<experiment>.csv`, one row per split, system and set of heads.
 
     Args:
         workspace: The experiment.
         times: How many times folds are drawn: `{by: subject, k: k, seed: s}` for as many seeds s in turn,
-            without the experiment's own folds if they are such.
+            without those that make the experiment's own folds, or folds that were drawn already. Of few
+            subjects there may not be as many.
         seed: The first of them.
         k: Folds of a draw; None is as many as the experiment has, or, where it has one fold alone, as many as
             make test parts of that size.
@@ -112,7 +121,6 @@ class Redrawing:
         splits: Sequence[str] | None = None,
         with_fusion: bool = False,
     ) -> None:
-        self.times = times
         self.path = workspace.folder / "resplit" / f"{workspace.file.stem}.csv"
         self.heads = _chosen(workspace, heads)
         self.manifest = workspace.labelled()
@@ -122,14 +130,17 @@ class Redrawing:
         own = workspace.folds(self.manifest)
         self.own = own.name
         self.k = _folds_of_a_draw(own) if k is None else k
-        self.splits = [
-            *_named(workspace, self.manifest, own, splits, nested),
-            *self._drawn(own, times, seed, nested),
-        ]
+        drawn = self._drawn(own, times, seed, nested)
+        self.times = len(drawn)
+        self.shortage = "" if len(drawn) == times else self._shortage(own, drawn)
+        if len(drawn) < 2:
+            raise ConfigError(f"{self.shortage}, so nothing would be known of their spread")
+        self.splits = [*_named(workspace, self.manifest, own, splits, nested), *drawn]
+        self._by_name = {split.name: split for split in self.splits}
         self._data = _load(self._work)
         for head, data in self._data.items():
             _refuse_seen(data, head)
-        self._decides = self._what_decides()
+        self._head_decides = self._what_decides_heads()
         self._rows = _read(self.path)
 
     @property
@@ -157,37 +168,46 @@ class Redrawing:
                 continue
             for row in found:
                 fingerprint = self._fingerprint(split, row.system)
-                self._rows[row.split, row.system] = replace(row, fingerprint=fingerprint)
+                self._rows[row.split, row.system, fingerprint] = replace(row, fingerprint=fingerprint)
             self._write()
             yield split, ""
 
     def draws(self) -> dict[str, list[Row]]:
-        """Return the finished draws by system, in their order."""
-        return {
-            system: [
-                own[system] for split in self.splits if split.drawn and system in (own := self._of(split))
-            ]
-            for system in self.systems
-        }
+        """Return the draws that are finished for every system, by system, in their order."""
+        drawn = [self._of(split) for split in self.splits if split.drawn]
+        finished = [own for own in drawn if len(own) == len(self.systems)]
+        return {system: [own[system] for own in finished] for system in self.systems}
 
     def placed(self) -> list[tuple[Split, dict[str, Row]]]:
         """Return the other splits with what is known of them by system."""
         return [(split, self._of(split)) for split in self.splits if not split.drawn]
 
     def _drawn(self, own: Folds, times: int, seed: int, nested: bool) -> list[Split]:
-        """Return the draws; none is the experiment's own split."""
+        """Return draws that differ from each other and from the experiment's own folds."""
         subjects = self.manifest.frame["subject"].nunique()
         if self.k >= subjects:
             raise ConfigError(
                 f"{self.k} folds of {subjects} subjects are the same in every draw; give fewer with --k"
             )
         drawn: list[Split] = []
-        while len(drawn) < times:
+        known, barren = {_partition(own)}, 0
+        while len(drawn) < times and barren < _BARREN:
             folds = make_folds({"by": "subject", "k": self.k, "seed": seed}, self.manifest, self._inner())
             seed += 1
-            if folds.name != own.name:
+            barren += 1
+            if (partition := _partition(folds)) not in known:
+                known.add(partition)
                 drawn.append(Split(folds.name, _prepared(folds, nested), drawn=True))
+                barren = 0
         return drawn
+
+    def _shortage(self, own: Folds, drawn: Sequence[Split]) -> str:
+        """Return why there are not as many draws as were asked for."""
+        subjects = self.manifest.frame["subject"].nunique()
+        among = len(own) == self.k and own[0].test | own[0].train == frozenset().union(*(f.test for f in own))
+        count = len(drawn) + among
+        mine = ", one of which is the experiment's own" if among else ""
+        return f"only {count} partitions of {subjects} subjects into {self.k} folds were found{mine}"
 
     def _inner(self) -> int:
         return self._work.workspace.experiment.inner_folds
@@ -197,44 +217,67 @@ class Redrawing:
 
     def _of(self, split: Split) -> dict[str, Row]:
         """Return what is known of a split by system."""
-        found = {system: self._rows.get((split.name, system)) for system in self.systems}
-        return {
-            system: row
-            for system, row in found.items()
-            if row is not None and row.fingerprint == self._fingerprint(split, system)
-        }
+        keys = {system: (split.name, system, self._fingerprint(split, system)) for system in self.systems}
+        return {system: self._rows[key] for system, key in keys.items() if key in self._rows}
 
-    def _what_decides(self) -> dict[str, str]:
-        """Return a fingerprint of all that decides the figures of each system, but for the folds."""
+    def _what_decides_heads(self) -> dict[str, str]:
+        """Return a fingerprint of all that decides the figures of each head, but for the folds."""
         workspace = self._work.workspace
         classes = workspace.classes(self.manifest)
-        heads = {
+        return {
             head: _short_sha256(canonical_json(what_decides(workspace, head, data, classes)))
             for head, data in self._data.items()
         }
-        own = workspace.experiment.fusion.model_dump(mode="json", exclude={"sources", "stacking"})
-        specs = {name: own["missing"] if name in _RULES else own for name in self._work.fusers}
-        return heads | {
-            name: _short_sha256(canonical_json([name, spec, heads])) for name, spec in specs.items()
-        }
+
+    def _decides(self, system: str, heads: Sequence[str]) -> str | None:
+        """Return the same of a head, or of a fusion of some heads; None where that is not known here."""
+        if not set(heads) <= set(self._head_decides):
+            return None
+        own = {head: self._head_decides[head] for head in heads}
+        if system not in self._work.fusers:
+            return own.get(system)
+        spec = self._work.workspace.experiment.fusion.model_dump(mode="json", exclude={"sources", "stacking"})
+        return _short_sha256(canonical_json([system, spec["missing"] if system in _RULES else spec, own]))
 
     def _fingerprint(self, split: Split, system: str) -> str:
         """Return what the figures of a system on a split are known by: its settings, then the folds."""
+        heads = self.heads if system in self._work.fusers else (system,)
+        return f"{self._decides(system, heads)}-{self._parts(split, system)}"
+
+    def _parts(self, split: Split, system: str) -> str:
+        """Return a fingerprint of what a system sees of the folds of a split."""
         fuser = self._work.fusers.get(system)
-        learns = fuser is not None and fuser.trainable
-        parts = [[sorted(f.test), [sorted(p) for p in f.inner] if learns else []] for f in split.folds]
-        return f"{self._decides[system]}-{_short_sha256(canonical_json(parts))}"
+        return _folds_sha256(split.folds, fuser is not None and fuser.trainable)
+
+    def _current(self, row: Row) -> bool:
+        """Tell whether a row may stay: nothing that is known here says that it would be another today."""
+        decides = self._decides(row.system, row.heads.split(_COMMA))
+        if decides is None:
+            return True
+        split = self._by_name.get(row.split)
+        return row.fingerprint.startswith(
+            f"{decides}-" if split is None else f"{decides}-{self._parts(split, row.system)}"
+        )
 
     def _write(self) -> None:
-        """Publish what is known; what was found of these systems with other settings is dropped."""
-        rows = [
-            row
-            for row in self._rows.values()
-            if row.fingerprint.startswith(self._decides.get(row.system, ""))
-        ]
-        frame = pd.DataFrame([vars(row) for row in rows], columns=_COLUMNS)
-        frame["accuracy_folds"] = [" ".join(map(repr, row.accuracy_folds)) for row in rows]
-        publish(self.path, frame.to_csv(index=False, lineterminator="\n").encode())
+        """Publish what is known here and what others published; what has other settings now is dropped."""
+        with alone(self.path):
+            both = _read(self.path) | self._rows
+            self._rows = {key: row for key, row in both.items() if self._current(row)}
+            rows = list(self._rows.values())
+            frame = pd.DataFrame([vars(row) for row in rows], columns=_COLUMNS)
+            frame["accuracy_folds"] = [" ".join(map(repr, row.accuracy_folds)) for row in rows]
+            publish(self.path, frame.to_csv(index=False, lineterminator="\n").encode())
+
+
+@cache
+def _folds_sha256(folds: Folds, inner: bool) -> str:
+    parts = [[sorted(f.test), [sorted(p) for p in f.inner] if inner else []] for f in folds]
+    return _short_sha256(canonical_json(parts))
+
+
+def _partition(folds: Folds) -> _Partition:
+    return frozenset(fold.test for fold in folds)
 
 
 def _short_sha256(text: str) -> str:
@@ -344,7 +387,9 @@ def _try(work: _Work, data: Mapping[str, HeadData], split: Split) -> list[Row] |
     rows = []
     for system, parts in found.items():
         scores = score(parts, protocol)
-        rows.append(Row(split.name, system, scores.accuracy_mean, scores.uar, scores.accuracy_folds, ""))
+        heads = _COMMA.join(sorted(work.heads)) if system in work.fusers else system
+        figures = (scores.accuracy_mean, scores.uar, scores.accuracy_folds)
+        rows.append(Row(split.name, system, heads, *figures, fingerprint=""))
     return rows
 
 
@@ -359,21 +404,22 @@ def _there(work: _Work, split: Split) -> tuple[Split, list[Row] | str]:
     return split, _try(work, _LOADED[0], split)
 
 
-def _read(path: Path) -> dict[tuple[str, str], Row]:
-    """Return what is kept by split and system; nothing, if it is damaged or absent."""
+def _read(path: Path) -> dict[tuple[str, str, str], Row]:
+    """Return what is kept by split, system and fingerprint; nothing, if it is damaged or absent."""
     try:
         frame = pd.read_csv(io.BytesIO(path.read_bytes()), dtype=str, keep_default_na=False)
         rows = [
             Row(
                 split,
                 system,
+                heads,
                 float(mean),
                 float(uar),
                 [float(part) for part in folds.split()],
                 fingerprint,
             )
-            for split, system, mean, uar, folds, fingerprint in frame[_COLUMNS].itertuples(index=False)
+            for split, system, heads, mean, uar, folds, fingerprint in frame[_COLUMNS].itertuples(index=False)
         ]
     except (OSError, ValueError, KeyError):
         return {}
-    return {(row.split, row.system): row for row in rows}
+    return {(row.split, row.system, row.fingerprint): row for row in rows}

@@ -97,6 +97,8 @@ def _work(redrawing: Redrawing, workers: int, *, tell: bool) -> int:
             f"{len(redrawing.heads)} heads on {count} splits, {redrawing.times} of them drawn with "
             f"{redrawing.k} folds; {count - len(todo)} of {count} are there"
         )
+    if redrawing.shortage:
+        typer.echo(f"  {redrawing.shortage}", err=True)
     problems = []
     with Meter("  training", len(todo), "splits") if tell else nullcontext() as meter:
         for split, problem in redrawing.run(todo, workers):
@@ -162,7 +164,7 @@ def places(redrawing: Redrawing) -> list[Place]:
 def make_tables(redrawing: Redrawing) -> list[Table]:
     """Return the spread of every system, and where splits fall in it."""
     draws = redrawing.draws()
-    count = min(len(rows) for rows in draws.values())
+    count = len(next(iter(draws.values())))  # of every system
     spread = Table(
         f"Accuracy of {count} draws of {redrawing.k} folds by subject, mean of folds, %",
         ["system", *_COLUMNS, "best in"],
@@ -171,10 +173,11 @@ def make_tables(redrawing: Redrawing) -> list[Table]:
             for (system, rows), best in zip(draws.items(), _best(draws), strict=True)
         ],
         "Clips, features and settings are the same in every draw; which subjects meet in a fold differs."
+        + (f" {_sentence(redrawing.shortage)}" if redrawing.shortage else "")
         + _meaning(redrawing),
     )
     single = Table(
-        f"Accuracy of their {count * redrawing.k} single folds, %",
+        f"Accuracy of their {len(single_folds(next(iter(draws.values()))))} single folds, %",
         ["system", *_COLUMNS],
         [[_marked(redrawing, system), *_spread(single_folds(rows))] for system, rows in draws.items()],
     )
@@ -194,6 +197,10 @@ def make_tables(redrawing: Redrawing) -> list[Table]:
         "Percentile: how many percent of the draws are below; one fold is compared with single folds.",
     )
     return [spread, single, fall]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _spread(values: NDArray[np.float64]) -> list[str]:

@@ -20,7 +20,7 @@ from pipeline.options import problem
 from pipeline.posteriors import columns
 
 _STAMP = r"\d{8}-\d{6}(?:-(\d+))?"
-_TOLERANCE = 1e-6  # of posteriors that should sum to 1
+_TOLERANCE = 2e-3  # of posteriors that should sum to 1; rounded ones came in with an error of up to 1e-3
 
 
 class RunError(AffectstackError):
@@ -34,6 +34,29 @@ class _Fusion(BaseModel):
     temperature: bool = False
 
 
+class SourceFigures(BaseModel):
+    """How a source did in a run, on all clips of that run which it has.
+
+    Attributes:
+        accuracy_mean: Mean of the folds.
+        accuracy: Over all clips together.
+        interval: Its 95 % interval over subjects.
+        uar: Unweighted average recall.
+        confusion: Counts.
+    """
+
+    accuracy_mean: float
+    accuracy: float
+    interval: Annotated[tuple[float, float], Field(alias="subject_interval_95")]
+    uar: float
+    confusion: list[list[int]]
+
+    @property
+    def clips(self) -> int:
+        """How many were counted."""
+        return sum(map(sum, self.confusion))
+
+
 class _Folds(BaseModel):
     name: str
     test_subjects: Annotated[list[list[str]], Field(min_length=1)]
@@ -43,6 +66,7 @@ class _Metrics(BaseModel):
     """What of `metrics.json` is read back; whatever else is there is left alone."""
 
     classes: Annotated[list[str], Field(min_length=2)]
+    sources: dict[str, SourceFigures] = {}
     fusion: _Fusion
     folds: _Folds
     flags: list[str]
@@ -57,8 +81,10 @@ class StoredRun:
         folder: Where it lies.
         classes: The class order.
         method: How it was fused.
+        temperature: Whether the sources were calibrated first, which is learned.
         stacking: What the fusion learned from.
         sources: What was fused.
+        source_figures: How each of them did.
         folds_name: What the split is called.
         test_subjects: Per outer fold.
         flags: What a reader must know, each `"<what>: <sentence>"`.
@@ -70,8 +96,10 @@ class StoredRun:
     folder: Path
     classes: list[str]
     method: str
+    temperature: bool
     stacking: str
     sources: list[str]
+    source_figures: dict[str, SourceFigures]
     folds_name: str
     test_subjects: list[list[str]]
     flags: list[str]
@@ -173,8 +201,10 @@ def read_run(folder: Path, name: str) -> StoredRun:
         folder=folder,
         classes=metrics.classes,
         method=metrics.fusion.method,
+        temperature=metrics.fusion.temperature,
         stacking=metrics.fusion.stacking,
         sources=metrics.fusion.sources,
+        source_figures=metrics.sources,
         folds_name=metrics.folds.name,
         test_subjects=metrics.folds.test_subjects,
         flags=metrics.flags,

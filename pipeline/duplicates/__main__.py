@@ -21,6 +21,7 @@ from pipeline.report.tables import Form, Table, write
 
 app = typer.Typer(add_completion=False)
 _SHOWN = 5
+_REMEDY = "Give both rows one subject in the manifest, or remove one of them; then train again"
 
 
 @app.command()
@@ -30,7 +31,10 @@ def duplicates(
     workers: WorkersOption = None,
     overrides: SetOption = None,
 ) -> int:
-    """Find clips that are one recording. Exit code 2 if two subjects share one, or a clip is unreadable."""
+    """Find clips that are one recording. Exit code 2 if two subjects share one, or a clip is unreadable.
+
+    Of every clip the first 120 seconds are heard.
+    """
     found = find_duplicates(load(experiment, overrides or ()), workers, tell=form is Form.TEXT)
     if found.pairs or form is not Form.TEXT:
         say(write([_table(found)], form).rstrip("\n"))
@@ -70,7 +74,8 @@ def _looked_at(found: Duplicates) -> str:
     left = f", {found.short} too short or silent" if found.short else ""
     left += f", {found.without_sound} without sound" if found.without_sound else ""
     left += f", {len(found.unread)} unreadable" if found.unread else ""
-    return f"{found.looked_at} of {found.clips} clips compared by sound{left}; all by their sha256"
+    heard = f"{found.looked_at} of {found.clips} clips compared by the sound of their first 120 s"
+    return f"{heard}{left}; all by their sha256"
 
 
 def _conclusions(found: Duplicates) -> Iterator[str]:
@@ -84,12 +89,19 @@ def _conclusions(found: Duplicates) -> Iterator[str]:
             f"pairs of one subject: {len(within)}. No leak, but a recording counts twice; remove one of its "
             "two rows from the manifest to count it once"
         )
-    if across := found.across:
+    if leaking := found.leaking:
+        numbers = sorted({fold for pair in leaking for fold in pair.folds})
         yield (
-            f"pairs of two subjects: {len(across)}. A LEAK: folds by subject put one copy into training and "
-            "the other into test. Give both rows one subject in the manifest, or remove one of them; then "
-            "train again"
+            f"pairs of two subjects: {len(leaking)}. A LEAK: folds that train on one copy and test on the "
+            f"other: {', '.join(map(str, numbers))}. {_REMEDY}"
         )
+    if apart := [pair for pair in found.across if not pair.folds]:
+        why = (
+            f"The folds of this experiment ({found.split}) keep their copies on one side"
+            if found.split
+            else "No folds can be made here yet"
+        )
+        yield f"pairs of two subjects: {len(apart)}. {why}; other folds would leak. {_REMEDY}"
 
 
 if __name__ == "__main__":

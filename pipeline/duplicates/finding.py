@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from manifests import Fold, Manifest, ManifestError
+from manifests import Fold, Folds, Manifest, ManifestError
 from pipeline.cli import say, workers_or_cores
 from pipeline.duplicates import matching
 from pipeline.duplicates.fingerprints import Fingerprints
@@ -49,11 +49,12 @@ class Duplicates:
         pairs: Those across subjects first. Of many copies of one recording not every pair is named, but all
             of them hang together.
         clips: How many rows the manifest has.
-        looked_at: How many of them have a sound that can be compared.
+        looked_at: How many of them have a sound that can be compared. Of a clip the first 120 s are heard.
         short: How many have a sound that is too short, or silent but for a moment.
         without_sound: How many have none.
         unread: Why a clip could not be read, by clip.
         reason: Why no sound was compared, in a sentence; "" if some was.
+        split: What the experiment's folds are called; "" where none can be made.
     """
 
     pairs: list[Pair]
@@ -63,10 +64,21 @@ class Duplicates:
     without_sound: int = 0
     unread: dict[str, str] = field(default_factory=dict)
     reason: str = ""
+    split: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every clip was looked at, as far as it has a sound: none was unreadable."""
+        return not self.unread
+
+    @property
+    def leaking(self) -> list[Pair]:
+        """The pairs of two subjects of which some fold trains on one and tests on the other."""
+        return [pair for pair in self.across if pair.folds]
 
     @property
     def across(self) -> list[Pair]:
-        """The pairs of two subjects."""
+        """The pairs of two subjects, whether or not these folds divide them."""
         return [pair for pair in self.pairs if pair.across]
 
     @property
@@ -87,9 +99,10 @@ def find_duplicates(workspace: Workspace, workers: int | None = None, *, tell: b
         ManifestError: If the manifest cannot be used. Media that are not there are no error; see `reason`.
     """
     manifest = workspace.labelled()
+    workers = workers_or_cores(workers)
     prints = Fingerprints(workspace, manifest)
     todo = prints.todo()
-    making = prints.make(todo, workers_or_cores(workers))
+    making = prints.make(todo, workers)
     if tell and todo:
         say(f"listening to {len(todo)} of {len(manifest)} clips")
         with Meter("  listening", len(todo), "clips") as meter:
@@ -98,6 +111,7 @@ def find_duplicates(workspace: Workspace, workers: int | None = None, *, tell: b
     else:
         for _ in making:
             pass
+    prints.hash(workers)
     return _found(workspace, manifest, prints)
 
 
@@ -110,25 +124,27 @@ def _found(workspace: Workspace, manifest: Manifest, prints: Fingerprints) -> Du
     unheard = sum(problem.startswith("MissingMediaError") for problem in problems.values())
     alike = matching.same_sound([heard[i].fingerprint or matching.NOTHING for i in comparable])
     pairs = {(comparable[a], comparable[b]): share for (a, b), share in alike.items()}
-    files = _files(manifest, [h.sha256 for h in heard])
+    files = _files(manifest, [prints.identity(i) for i in range(len(prints))])
+    folds = _outer_folds(workspace, manifest)
     return Duplicates(
-        pairs=_pairs(manifest, _outer_folds(workspace, manifest), pairs, files),
+        pairs=_pairs(manifest, folds or (), pairs, files),
         clips=len(manifest),
         looked_at=len(comparable),
         short=len(heard) - len(comparable) - unheard - len(unread),
         without_sound=unheard,
         unread=unread,
         reason="" if comparable else _reason(workspace, len(heard), unheard, list(unread.values())),
+        split="" if folds is None else folds.name,
     )
 
 
-def _files(manifest: Manifest, hashes: Sequence[str]) -> list[tuple[object, ...]]:
+def _files(manifest: Manifest, identities: Sequence[str]) -> list[tuple[object, ...]]:
     """Return what rows of the same recording, to the byte, have in common; () for rows without any."""
     frame = manifest.frame
     pieces = zip(frame["start"].map(str), frame["end"].map(str), frame["video"] + frame["audio"], strict=True)
     return [
-        (sha, start, end) if sha and media else ()
-        for sha, (start, end, media) in zip(hashes, pieces, strict=True)
+        (identity, start, end) if identity and media else ()
+        for identity, (start, end, media) in zip(identities, pieces, strict=True)
     ]
 
 
@@ -170,11 +186,11 @@ def _equal(files: Sequence[tuple[object, ...]]) -> Iterator[tuple[int, int]]:
             yield from ((row, other) for other in rows[i + 1 : i + 1 + matching.NEIGHBOURS])
 
 
-def _outer_folds(workspace: Workspace, manifest: Manifest) -> Sequence[Fold]:
+def _outer_folds(workspace: Workspace, manifest: Manifest) -> Folds | None:
     try:
         return workspace.folds(manifest)
     except ManifestError:  # features of a folder need no folds
-        return ()
+        return None
 
 
 def _reason(workspace: Workspace, clips: int, unheard: int, unread: Sequence[str]) -> str:

@@ -2,8 +2,12 @@
 
 import io
 import json
+import os
+import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +38,7 @@ class Heard:
     """What is known of a clip's sound.
 
     Attributes:
-        sha256: Of its files; "" if they are not there.
+        sha256: Of its files; "" if they are not there, or no other clip's are as long.
         fingerprint: Of its sound; None if it has none that could be read.
         problem: Why not, `"<type>: <sentence>"`, or "".
     """
@@ -72,7 +76,7 @@ class Fingerprints:
         return [
             i
             for i, key in enumerate(self._keys)
-            if key not in self._known and (files := self._takes[i].files) and all(f.is_file() for f in files)
+            if key not in self._known and (files := self._takes[i].files) and not _on_disk(files).problem
         ]
 
     def make(self, todo: Sequence[int], workers: int) -> Iterator[None]:
@@ -92,14 +96,45 @@ class Fingerprints:
         finally:
             self._write()
 
+    def hash(self, workers: int) -> None:
+        """Hash the files that the manifest has no sha256 of, if another clip's are as long; keep the hashes.
+
+        A file that no other is as long as has no equal, and a large one takes long to read.
+        """
+        takes = [self._takes[i] for i in range(len(self._takes))]
+        if all(take.sha256 or not take.files for take in takes):
+            return
+        sizes = [_on_disk(take.files).sizes for take in takes]
+        distinct = {(take.files, take.sha256): size for take, size in zip(takes, sizes, strict=True)}
+        often = Counter(distinct.values())
+        todo = {
+            key: take.files
+            for key, take, size in zip(self._keys, takes, sizes, strict=True)
+            if size and often[size] > 1 and key in self._known and not self._known[key].sha256
+        }
+        files = list(dict.fromkeys(todo.values()))
+        with ThreadPoolExecutor(workers) as pool:
+            found = dict(zip(files, pool.map(_hashed, files), strict=True))
+        for key, own in todo.items():
+            sha256, problem = found[own]
+            heard = self._known[key]
+            self._known[key] = Heard("", None, problem) if problem else replace(heard, sha256=sha256)
+        if todo:
+            self._write()
+
     def __getitem__(self, row: int) -> Heard:
         """Return what is known of the sound of a row of the manifest."""
         take = self._takes[row]
         if not take.files:
             return Heard(take.sha256, None, "MissingMediaError: the manifest names no file")
-        return self._known.get(
-            self._keys[row], Heard(take.sha256, None, f"DecodeError: {take.files[0].name}: no such file")
-        )
+        if (known := self._known.get(self._keys[row])) is not None:
+            return known
+        problem = _on_disk(take.files).problem
+        return Heard(take.sha256, None, problem or f"DecodeError: {take.files[0].name}: was not there before")
+
+    def identity(self, row: int) -> str:
+        """Return what clips of the same files have in common: their hash, or else their paths."""
+        return self[row].sha256 or "\n".join(map(str, self._takes[row].files))
 
     def __len__(self) -> int:
         return len(self._takes)
@@ -138,21 +173,58 @@ class Fingerprints:
         publish(self._path, sink.getvalue())
 
 
+@dataclass(frozen=True)
+class _OnDisk:
+    """What the file system says of a clip's files.
+
+    Attributes:
+        sizes: Of each, in bytes; () if one of them is not to be had.
+        times: When each was changed.
+        problem: Why one is not to be had, `"<type>: <sentence>"`, or "".
+    """
+
+    sizes: tuple[int, ...]
+    times: tuple[int, ...]
+    problem: str = ""
+
+
+def _on_disk(files: Sequence[Path]) -> _OnDisk:
+    found: list[os.stat_result] = []
+    for file in files:
+        try:
+            found.append(file.stat())
+            reason = "" if stat.S_ISREG(found[-1].st_mode) else "no plain file"
+        except FileNotFoundError:
+            reason = "no such file"
+        except OSError as error:  # no permission, a disk or a server that fails
+            reason = error.strerror or type(error).__name__
+        if reason:
+            return _OnDisk((), (), f"DecodeError: {file.name}: {reason}")
+    return _OnDisk(tuple(s.st_size for s in found), tuple(s.st_mtime_ns for s in found))
+
+
+def _hashed(files: Sequence[Path]) -> tuple[str, str]:
+    """Return the sha256 of a clip's files, or "" and why it cannot be had."""
+    try:
+        return clip_sha256(files), ""
+    except OSError as error:
+        return "", f"DecodeError: {files[0].name}: {error.strerror or type(error).__name__}"
+
+
 def _key(take: Take) -> str:
-    """Return what a clip is known by."""
+    """Return what a clip is known by; "" if its files are not to be had."""
     piece = [take.clip.start, take.clip.end]
     if take.sha256:
         return json.dumps([take.sha256, *piece])
-    stats = [(f.stat() if f.is_file() else None) for f in take.files]
-    found = [[str(f), s.st_size, s.st_mtime_ns] for f, s in zip(take.files, stats, strict=True) if s]
-    return json.dumps([found, *piece])
+    there = _on_disk(take.files)
+    found = [[str(f), *of] for f, *of in zip(take.files, there.sizes, there.times, strict=False)]
+    return json.dumps([found, *piece]) if found else ""
 
 
 def _heard(take: Take, item: Whole | Failed) -> Heard:
-    sha256 = take.sha256 or clip_sha256(take.files)
     if isinstance(item, Failed):
-        return Heard(sha256, None, f"{item.type}: {item.message}")
-    return Heard(sha256, _packed(item.features))
+        return Heard(take.sha256, None, f"{item.type}: {item.message}")
+    return Heard(take.sha256, _packed(item.features))
 
 
 def _packed(features: Features) -> Print:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import softmax
 
 from affectstack import did_you_mean
@@ -91,7 +92,7 @@ def bring_in(
         for split, part in (("test", test), ("train", train)):
             values = part[protocol.classes].to_numpy(dtype=np.float64)
             logits = values if foreign.kind == "logits" else None
-            chances = values if logits is None else softmax(logits, axis=1)
+            chances = _sum_to_one(values) if logits is None else softmax(logits, axis=1)
             frames.append(
                 rows_of(part["clip_id"].tolist(), chances, protocol.classes, fold.index, NO_INNER,
                         "test" if split == "test" else "train", logits)
@@ -158,6 +159,11 @@ def _refuse_odd_values(rows: pd.DataFrame, classes: Sequence[str], foreign: Fore
     if odd.any():
         first = rows[odd].iloc[0]
         raise PosteriorError(f"{first['file']}: the posteriors of {first['name']!r} {what}")
+
+
+def _sum_to_one(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Undo what rounding in a file did to `[N, K]` probabilities."""
+    return values / values.sum(axis=1, keepdims=True)
 
 
 def _clip_ids(names: pd.Series, protocol: Protocol, pattern: str | None) -> list[str]:

@@ -96,6 +96,36 @@ def test_marks_set_unlike_runs_apart(runs: Lab) -> None:
     assert "is the same run as" in runs.err
 
 
+def test_temperatures_are_learned(runs: Lab) -> None:
+    fusion = json.loads((place(runs, "b") / "metrics.json").read_text())["fusion"]
+    change(runs, "b", fusion={**fusion, "temperature": True})
+    kinds = {r.name: r for r in read_runs([str(place(runs, n)) for n in "ab"])}
+    assert (kinds["a"].temperature, kinds["b"].temperature) == (False, True)
+    assert runs.run("compare", "b", "a") == 0, runs.err
+    rows = [line for line in runs.out.splitlines() if line.startswith("b ")]
+    assert "product, temperature" in rows[0]
+    assert [row.split()[-1] for row in rows[:2]] == ["nested", "nested"]  # the product alone has no mark
+    assert "The marks differ" not in runs.out
+
+
+def test_sources_stand_side_by_side(runs: Lab) -> None:
+    figures = json.loads((place(runs, "b") / "metrics.json").read_text())["sources"]
+    change(runs, "b", sources={"one-log": {**figures["one-log"], "uar": 0.125}, "own": figures["two-log"]})
+    tables = make_tables(compare_runs(read_runs([str(place(runs, n)) for n in "abc"])))
+    assert tables[-1].title == "Sources that several runs have"
+    assert [row[:2] for row in tables[-1].rows] == [
+        ["one-log", "a"], ["one-log", "b"], ["one-log", "c"], ["two-log", "a"], ["two-log", "c"],
+    ]  # fmt: skip
+    one = figures["one-log"]
+    low, high = one["subject_interval_95"]
+    expected = [one["accuracy_mean"], one["accuracy"], low, high]
+    mean, accuracy, low, high = (f"{100 * value:.1f}" for value in expected)
+    assert tables[-1].rows[1][2:] == ["72", mean, accuracy, f"{low} – {high}", "12.5"]
+    change(runs, "b", sources={})
+    alone = make_tables(compare_runs(read_runs([str(place(runs, n)) for n in "ab"])))
+    assert alone[-1].title == "Recall per class, %"
+
+
 def test_runs_of_one_kind_have_no_warning(runs: Lab) -> None:
     change(runs, "c", flags=[], fusion={"method": "logistic", "stacking": "nested", "sources": ["one-log"]})
     assert runs.run("compare", "a", "c") == 0
@@ -177,7 +207,7 @@ def test_one_run_is_no_comparison(runs: Lab) -> None:
 
 def test_tables_for_a_paper(runs: Lab) -> None:
     assert runs.run("compare", "a", "b", "--format", "tex") == 0
-    assert runs.out.count(r"\begin{table}") == 5
+    assert runs.out.count(r"\begin{table}") == 6
     assert runs.run("compare", "a", "b", "--format", "md") == 0
     assert "## Differences" in runs.out
 

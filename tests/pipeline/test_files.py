@@ -1,10 +1,11 @@
 import errno
 import os
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
-from pipeline.files import WriteError, as_meant, as_text, publish, publish_json, read_json
+from pipeline.files import WriteError, alone, as_meant, as_text, publish, publish_json, read_json
 
 
 def test_publish_replaces_and_leaves_no_temporary(tmp_path: Path) -> None:
@@ -34,6 +35,27 @@ def test_a_full_disk_is_one_readable_error_and_the_old_file_stays(
         publish(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_only_one_is_alone(tmp_path: Path) -> None:
+    entered = Event()
+
+    def other() -> None:
+        with alone(tmp_path / "new" / "a"):
+            entered.set()
+
+    with alone(tmp_path / "new" / "a"):
+        waiting = Thread(target=other)
+        waiting.start()
+        assert not entered.wait(0.2)
+    waiting.join(10)
+    assert entered.is_set()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match=r"cannot write .*lock: "), alone(tmp_path / "file" / "a"):
+        pass
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "\0"])

@@ -32,12 +32,12 @@ def resplit(lab: Lab, *args: str, code: int = 0) -> str:
 
 
 def test_a_draw_is_what_the_stages_make_of_its_folds(extracted: Lab, change: Callable[..., None]) -> None:
-    """The experiment's own folds have seed 0, so draws begin with 1."""
+    """The experiment's own folds have seed 0, so draws begin with 1; those of 2 are those of 1."""
     out = resplit(extracted, "--fusion")
     assert "2 heads on 3 splits, 2 of them drawn with 3 folds; 0 of 3 are there" in out
     found = table(extracted).set_index(["split", "system"])
-    assert set(found.index.get_level_values("split")) == {f"3 folds by subject, seed {s}" for s in (0, 1, 2)}
-    for seed in (0, 2):
+    assert set(found.index.get_level_values("split")) == {f"3 folds by subject, seed {s}" for s in (0, 1, 3)}
+    for seed in (0, 3):
         change("folds", {"by": "subject", "k": 3, "seed": seed})
         assert extracted.run("train_heads") == 0
         for method, system in (("logpool", "logpool, nested"), ("mean", "mean")):
@@ -213,16 +213,99 @@ def test_a_draw_that_cannot_be_trained_on_costs_itself(
     really = redrawing.held_out_table
 
     def sometimes(workspace: Any, jobs: Any, data: Any, protocol: Any) -> Any:
-        if protocol.folds.name.endswith("seed 2"):
+        if protocol.folds.name.endswith("seed 3"):
             raise AffectstackError("too few subjects")
         return really(workspace, jobs, data, protocol)
 
     monkeypatch.setattr(redrawing, "held_out_table", sometimes)
     out = resplit(extracted, "--times", "3", code=2)
-    assert "failed: 3 folds by subject, seed 2: too few subjects" in extracted.err
+    assert "failed: 3 folds by subject, seed 3: too few subjects" in extracted.err
     assert "Accuracy of 2 draws" in out
     extracted.monkeypatch.setattr(redrawing, "held_out_table", really)
     assert "3 of 4 are there" in resplit(extracted, "--times", "3")
+
+
+def test_only_draws_that_all_systems_have_are_compared(
+    extracted: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the first head three draws are kept, of the second two can be made."""
+    from affectstack import AffectstackError
+    from pipeline import redrawing
+
+    really = redrawing.held_out_table
+
+    def sometimes(workspace: Any, jobs: Any, data: Any, protocol: Any) -> Any:
+        if jobs[0].head == "two-log" and protocol.folds.name.endswith("seed 3"):
+            raise AffectstackError("too few subjects")
+        return really(workspace, jobs, data, protocol)
+
+    monkeypatch.setattr(redrawing, "held_out_table", sometimes)
+    resplit(extracted, "--times", "3", "--heads", "one-log")
+    out = resplit(extracted, "--times", "3", "--heads", "one-log,two-log", code=2)
+    assert "Accuracy of 2 draws" in out
+    assert "Accuracy of their 6 single folds" in out
+    rows = {
+        line.split()[0]: line for line in out[: out.index("single folds")].splitlines() if " of 2" in line
+    }
+    assert set(SYSTEMS) <= set(rows)
+    assert sum(int(rows[system].split()[-3]) for system in SYSTEMS) == 2
+    drawn = Redrawing(load(extracted.folder / "experiment.yaml"), 3).draws()
+    for rows_of in drawn.values():
+        assert [row.split[-6:] for row in rows_of] == ["seed 1", "seed 4"]
+
+
+def test_two_runs_at_once_keep_what_both_finish(extracted: Lab) -> None:
+    first, second = (Redrawing(load(extracted.folder / "experiment.yaml"), 3) for _ in range(2))
+    todo = first.todo()
+    assert len(todo) == 4
+    assert [problem for _, problem in first.run(todo[:2], 1)] == ["", ""]
+    assert [problem for _, problem in second.run(todo[2:], 1)] == ["", ""]
+    assert len(table(extracted)) == 4 * len(SYSTEMS)
+    assert second.todo() == []
+
+
+def test_the_mean_of_other_heads_is_another_mean(extracted: Lab, change: Callable[..., None]) -> None:
+    change("heads.three", {"features": ["one", "two"], "head": "logistic"})
+    resplit(extracted, "--heads", "one-log,two-log")
+    assert "0 of 3 are there" in resplit(extracted, "--heads", "one-log,two-log,three")
+    assert "3 of 3 are there" in resplit(extracted, "--heads", "two-log,one-log")
+    found = table(extracted)
+    assert found[found["system"] == "mean"]["heads"].value_counts().to_dict() == {
+        "one-log, two-log": 3,
+        "one-log, three, two-log": 3,
+    }
+    change("heads.two-log.C", 0.001)
+    resplit(extracted, "--heads", "one-log,two-log,three")
+    means_now = table(extracted).query("system == 'mean'")["heads"]
+    assert set(means_now) == {"one-log, three, two-log"}  # the mean of two had the old head in it
+
+
+@pytest.fixture
+def few(extracted: Lab) -> Lab:
+    """Four subjects, of whom two folds can be made in three ways."""
+    manifest = pd.read_csv(extracted.folder / "manifest.csv")
+    manifest[manifest["subject"] < "s4"].to_csv(extracted.folder / "manifest.csv", index=False)
+    extracted.document["folds"] = {"by": "subject", "k": 2, "seed": 0}
+    extracted.save()
+    assert extracted.run("extract") == 0, extracted.err
+    return extracted
+
+
+def test_no_partition_is_drawn_twice(few: Lab) -> None:
+    said = "nly 3 partitions of 4 subjects into 2 folds were found, one of which is the experiment's own"
+    out = resplit(few, "--times", "100")
+    assert f"o{said}" in few.err
+    assert f"O{said}." in out
+    assert "Accuracy of 2 draws of 2 folds" in out
+    splits = Redrawing(load(few.folder / "experiment.yaml"), 100).splits
+    assert len({frozenset(fold.test for fold in split.folds) for split in splits}) == len(splits) == 3
+
+
+def test_too_few_partitions_for_a_spread(few: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.redrawing._BARREN", 1)  # seed 0 draws the experiment's own
+    resplit(few, code=1)
+    assert "only 1 partitions of 4 subjects into 2 folds were found" in few.err
+    assert "so nothing would be known of their spread" in few.err
 
 
 def test_a_split_that_has_nothing_to_test_costs_itself(lab: Lab) -> None:
@@ -289,6 +372,6 @@ def test_the_page_needs_nothing_besides_itself(extracted: Lab) -> None:
 
 
 def test_the_spread_of_rows() -> None:
-    rows = [Row("a", "x", 0.5, 0.5, [0.4, 0.6], ""), Row("b", "x", 0.7, 0.7, [0.7, 0.7], "")]
+    rows = [Row("a", "x", "x", 0.5, 0.5, [0.4, 0.6], ""), Row("b", "x", "x", 0.7, 0.7, [0.7, 0.7], "")]
     assert means(rows).tolist() == [0.5, 0.7]
     assert single_folds(rows).tolist() == [0.4, 0.6, 0.7, 0.7]

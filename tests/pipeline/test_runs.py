@@ -82,12 +82,22 @@ def test_a_manifest_that_changed_since(made: Lab) -> None:
         read(made)
 
 
+def test_rounded_posteriors_are_scored(made: Lab) -> None:
+    """`fuse` averages what was imported, and what has four decimals does not quite sum to 1."""
+    edit(made, lambda rows: rows.assign(**{"p:sad": rows["p:sad"] + 1e-3}))
+    assert read(made).posteriors.sum(axis=1) == pytest.approx(np.full(72, 1.001))
+
+
 def shift_fold(rows: pd.DataFrame) -> None:
     rows.loc[5, "outer_fold"] = 3
 
 
 def not_finite(rows: pd.DataFrame) -> None:
     rows.loc[5, "p:sad"] = np.nan
+
+
+def too_much(rows: pd.DataFrame) -> None:
+    rows.loc[5, "p:sad"] += 3e-3
 
 
 def not_a_share(rows: pd.DataFrame) -> None:
@@ -105,6 +115,7 @@ def not_a_share(rows: pd.DataFrame) -> None:
         (shift_fold, r"a fold beyond those of metrics.json \(clip 's0-happy-1'\)"),
         (not_finite, r"posteriors that are none \(clip 's0-happy-1'\)"),
         (not_a_share, "posteriors that are none"),
+        (too_much, r"posteriors that are none \(clip 's0-happy-1'\)"),
         (lambda rows: rows.astype({"p:sad": str}).assign(**{"p:sad": "much"}), "posteriors that are none"),
     ],
 )

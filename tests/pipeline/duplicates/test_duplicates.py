@@ -1,6 +1,8 @@
+import errno
+import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from lab import Lab
 
 from extractors.fingerprint import SoundFingerprint
 from manifests import CORPORA
-from pipeline.duplicates import Pair, find_duplicates
+from pipeline.duplicates import Pair, find_duplicates, fingerprints
 from pipeline.duplicates.fingerprints import Fingerprints
 from pipeline.experiment import load
 
@@ -62,8 +64,30 @@ def test_a_copy_in_a_video_file_of_another_subject_is_a_leak(corpus: Callable[..
     folds = load(lab.folder / "experiment.yaml").folds(load(lab.folder / "experiment.yaml").manifest())
     divided = [f.index for f in folds if ("s1" in f.test) != ("t" in f.test)]
     assert list(pair.folds) == divided
-    assert "pairs of two subjects: 1. A LEAK" in lab.out
-    assert "5 of 5 clips compared by sound" in lab.out
+    numbers = ", ".join(map(str, divided))
+    assert f"1. A LEAK: folds that train on one copy and test on the other: {numbers}." in lab.out
+    assert "5 of 5 clips compared by the sound of their first 120 s" in lab.out
+
+
+def test_a_pair_that_these_folds_keep_together_is_no_leak_yet(corpus: Callable[..., Lab]) -> None:
+    lab = corpus({"clip_id": "copy", "subject": "t", "audio": "copy.wav"})
+    write_sound(lab.folder / "corpus/copy.wav", 0.5 * voice(1, 1.5))
+    frame = pd.read_csv(lab.folder / "manifest.csv", dtype=str, keep_default_na=False)
+    for held, leaking in (("s1 s0", 1), ("s1 t", 0)):
+        frame["held"] = [str(int(s in held.split())) for s in frame["subject"]]
+        frame.to_csv(lab.folder / "manifest.csv", index=False)
+        lab.document["folds"] = "held"
+        lab.save()
+        found = find_duplicates(load(lab.folder / "experiment.yaml"), 1)
+        assert (len(found.across), len(found.leaking), found.complete) == (1, leaking, True)
+        assert lab.run("duplicates.__main__", "--workers", "1") == 2
+        assert ("A LEAK: folds that train on one copy and test on the other: 0, 1." in lab.out) == leaking
+        safe = "The folds of this experiment (column 'held') keep their copies on one side; other folds would"
+        assert (safe in lab.out) != leaking
+    lab.document["folds"] = "mmer"  # whose actors these subjects are not
+    lab.save()
+    assert lab.run("duplicates.__main__", "--workers", "1") == 2
+    assert "No folds can be made here yet; other folds would leak" in lab.out
 
 
 def test_equal_files_of_one_subject_are_no_leak(corpus: Callable[..., Lab]) -> None:
@@ -154,7 +178,7 @@ def test_clips_without_sound_are_counted(corpus: Callable[..., Lab]) -> None:
     )
     write_clip(lab.folder / "corpus/mute.mp4", 5)
     assert lab.run("duplicates.__main__", "--workers", "1") == 0, lab.err
-    assert "4 of 6 clips compared by sound, 2 without sound" in lab.out
+    assert "4 of 6 clips compared by the sound of their first 120 s, 2 without sound" in lab.out
     assert "no clip is a copy of another" in lab.out
 
 
@@ -165,13 +189,90 @@ def test_a_file_that_cannot_be_read_costs_itself_and_is_named(corpus: Callable[.
     )
     (lab.folder / "corpus/bad.wav").write_bytes(b"RIFF but no sound")
     assert lab.run("duplicates.__main__", "--workers", "1") == 2
-    assert "4 of 6 clips compared by sound, 2 unreadable" in lab.out
+    assert "4 of 6 clips compared by the sound of their first 120 s, 2 unreadable" in lab.out
     assert "not read: bad: DecodeError: bad.wav" in lab.out
     assert "not read: gone: DecodeError: gone.wav: no such file" in lab.out
     space = load(lab.folder / "experiment.yaml")
     assert (
         len(Fingerprints(space, space.manifest()).todo()) == 1
     )  # it is tried again; it may have been mended
+
+
+@pytest.mark.parametrize("hashes", [True, False])
+def test_files_that_the_system_refuses_cost_themselves(
+    corpus: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch, hashes: bool
+) -> None:
+    """What a manifest cannot follow it refuses; this is for a server that goes away afterwards."""
+    lab = corpus(hashes=hashes)
+    space = load(lab.folder / "experiment.yaml")
+    manifest, really = space.labelled(), os.stat
+    monkeypatch.setattr(space, "labelled", lambda: manifest)
+
+    def refusing(path: Any, *args: Any, **kwargs: Any) -> os.stat_result:
+        if str(path).endswith("v0.wav"):
+            raise OSError(errno.EACCES, "Permission denied")
+        return really(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    found = find_duplicates(space, 1)
+    assert found.unread == {"v0": "DecodeError: v0.wav: Permission denied"}
+    assert not found.complete
+    assert found.looked_at == 3
+
+
+def test_folders_are_no_clips(corpus: Callable[..., Lab]) -> None:
+    lab = corpus({"clip_id": "f", "subject": "t", "audio": "f.wav"}, hashes=False)
+    (lab.folder / "corpus/f.wav").mkdir()
+    found = find_duplicates(load(lab.folder / "experiment.yaml"), 1)
+    assert found.unread == {"f": "DecodeError: f.wav: no plain file"}
+
+
+def test_only_files_of_equal_length_are_hashed(
+    corpus: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = corpus(
+        {"clip_id": "again", "subject": "t", "audio": "again.wav"},
+        {"clip_id": "long", "subject": "t", "audio": "long.wav"},
+        hashes=False,
+    )
+    for i in range(4):
+        write_sound(lab.folder / f"corpus/v{i}.wav", voice(i, 1.5 + i / 10))
+    write_sound(lab.folder / "corpus/again.wav", voice(2, 1.7))
+    write_sound(lab.folder / "corpus/long.wav", voice(7, 3.0))
+    hashed = []
+    really = fingerprints.clip_sha256
+
+    def noted(files: Sequence[Path]) -> str:
+        hashed.extend(f.name for f in files)
+        return really(files)
+
+    monkeypatch.setattr(fingerprints, "clip_sha256", noted)
+    assert [p.kind for p in pairs(lab)] == ["same file"]
+    assert sorted(hashed) == ["again.wav", "v2.wav"]
+    assert [p.kind for p in pairs(lab)] == ["same file"]
+    assert len(hashed) == 2  # they are kept
+    shutil.copy(lab.folder / "corpus/long.wav", lab.folder / "corpus/late.wav")
+    rows = (lab.folder / "manifest.csv").read_text().splitlines()
+    rows.append(rows[-1].replace("long", "late"))
+    (lab.folder / "manifest.csv").write_text("\n".join(rows))
+    assert {(p.first, p.second, p.kind) for p in pairs(lab)} == {
+        ("v2", "again", "same file"),
+        ("long", "late", "same file"),
+    }
+
+
+def test_a_file_that_cannot_be_hashed_is_unread(
+    corpus: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = corpus(hashes=False)
+
+    def failing(files: Sequence[Path]) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fingerprints, "clip_sha256", failing)
+    found = find_duplicates(load(lab.folder / "experiment.yaml"), 1)
+    assert found.unread["v1"] == "DecodeError: v1.wav: Input/output error"
+    assert (len(found.unread), found.looked_at, found.short) == (4, 0, 0)
 
 
 def test_cameras_of_one_take_are_no_copies(corpus: Callable[..., Lab]) -> None:

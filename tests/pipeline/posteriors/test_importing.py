@@ -115,6 +115,17 @@ def test_any_table_with_named_columns_comes_in_in_any_order(tmp_path: Path) -> N
     assert [m.seen_subjects for m in table.about.models] == [["03", "04"], ["01", "02"]]
 
 
+def test_rounded_probabilities_sum_to_one_again(tmp_path: Path) -> None:
+    path, table = named(tmp_path)
+    table[list(EMOTIONS)] = table[list(EMOTIONS)].round(4)
+    table.to_csv(path, index=False)
+    assert np.abs(table[list(EMOTIONS)].sum(axis=1) - 1).max() > 5e-5
+    brought_in, _ = bring_in(csv(path), "theirs", protocol(), others_trained=True)
+    clips, values = brought_in.part("test", 0)
+    np.testing.assert_allclose(values.sum(axis=1), 1, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(values, softmax(logits(clips, EMOTIONS), axis=1), atol=5e-4)
+
+
 def test_what_is_no_distribution_is_taken_for_logits(tmp_path: Path) -> None:
     path, table = named(tmp_path)
     table[list(EMOTIONS)] = np.log(table[list(EMOTIONS)])
