@@ -27,7 +27,7 @@ from pipeline.predicting.recordings import PredictError
 from pipeline.predicting.tuned import TunedVoice
 from pipeline.protocol import Protocol
 from pipeline.sections import FinetuneSpec
-from pipeline.sources import stored_source, training_command
+from pipeline.sources import learned_from, stored_source, training_command
 from pipeline.training import class_posteriors
 from pipeline.workspace import Workspace, fold_feature
 
@@ -267,7 +267,7 @@ def read_source(workspace: Workspace, name: str, protocol: Protocol, extractors:
         for k in range(len(folders))
     ]
     made: dict[str, Extractor] = {}
-    for feature, identity in _learned_from(workspace, table, own if scoped else own[:1]):
+    for feature, identity in learned_from(workspace, table):
         found = extractors.get(feature, identity)
         if isinstance(found, str):
             return found
@@ -307,15 +307,6 @@ def _checked_folder(workspace: Workspace, name: str, table: PosteriorTable, fold
             f"the model of {name!r} on fold {fold} did not make the posteriors that are stored; {command}"
         )
     return folder
-
-
-def _learned_from(
-    workspace: Workspace, table: PosteriorTable, names: Sequence[tuple[str, ...]]
-) -> list[tuple[str, dict[str, Any]]]:
-    """Return the features that heads learned from, each with its identity then."""
-    known = table.about.features["identity"]
-    identities = known if isinstance(known, list) else [known]
-    return list(zip([feature for own in names for feature in own], identities, strict=True))
 
 
 def _refuse_other(

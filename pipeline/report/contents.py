@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.audit import odd
 from pipeline.duplicates import Duplicates
 from pipeline.evaluation import Run
 from pipeline.report.leaks import lights, remarks
@@ -14,7 +15,6 @@ from pipeline.scoring import Scores, chance
 from pipeline.statistics import holm
 from pipeline.subsets import Subset
 
-_PARTLY = "partly decoded"  # which is how it was meant
 _AUDITED = ("container_frames", "decoded_frames", "repeated", "missing", "start_difference", "end_difference")
 _SHOWN = 50  # clips
 
@@ -221,8 +221,8 @@ def audit_table(audit: pd.DataFrame) -> Table:
     Args:
         audit: See `pipeline.audit.read_audit`.
     """
-    is_odd = ~audit["remarks"].isin(["", _PARTLY])
-    odd = audit[is_odd]
+    is_odd = odd(audit)
+    shown = audit[is_odd]
     counts = ", ".join(
         f"{name}: {len(own)} clips, {int(own.sum())} odd"
         for name, own in is_odd.groupby(audit["feature"], sort=False)
@@ -235,9 +235,10 @@ def audit_table(audit: pd.DataFrame) -> Table:
             *(_number(row[c]) for c in _AUDITED),
             row["remarks"],
         ]
-        for row in odd.head(_SHOWN).to_dict("records")
+        for row in shown.head(_SHOWN).to_dict("records")
     ]
-    more = f" {len(odd) - _SHOWN} more are in audit.csv beside the features." if len(odd) > _SHOWN else ""
+    rest = len(shown) - _SHOWN
+    more = f" {rest} more are in audit.csv beside the features." if rest > 0 else ""
     note = f"{counts}.{more}" if counts else "No feature was decoded from media here."
     return Table(
         "Decode audit",

@@ -87,13 +87,12 @@ def _one_recording(found: Duplicates | None) -> Light:
     if found is None:
         return Light("grey", name, "not looked at", "Nobody looked for clips that are one recording.")
     looked = f"{found.looked_at:,} of {found.clips:,} clips heard"
-    leaking = [pair for pair in found.across if pair.folds]
-    if leaking:
+    if found.leaking:
         return Light(
             "red",
             name,
-            f"{_count(leaking)} across folds; {looked}",
-            f"One recording under two names is trained on and tested: {_named(leaking)}. Run "
+            f"{_count(found.leaking)} across folds; {looked}",
+            f"One recording under two names is trained on and tested: {_named(found.leaking)}. Run "
             "python -m pipeline.duplicates, and mend the manifest.",
         )
     if found.pairs:
@@ -103,7 +102,7 @@ def _one_recording(found: Duplicates | None) -> Light:
             f"{_count(found.pairs)}; {looked}",
             f"No fold trains on one and tests on the other, but they count twice: {_named(found.pairs)}.",
         )
-    if found.unread or not found.looked_at:
+    if not found.complete or not found.looked_at:
         unheard = f"{len(found.unread):,} clips could not be heard; of the others none is another"
         reason = unheard if found.unread else found.reason or "No file is there twice"
         return Light("grey", name, looked, _sentence(reason))
