@@ -15,18 +15,20 @@ WORKS = """
 import subprocess, sys, time
 from extractors.guard import Guard
 with Guard(sys.argv[1]) as guard:
-    program = subprocess.Popen([sys.executable, "-c", "import time; print(flush=True); time.sleep(20); print('late')"],
-                               start_new_session=True)
+    program = subprocess.Popen([sys.executable, "-c", sys.argv[2]], start_new_session=True)
     guard.tell(str(program.pid))
     time.sleep(60)
 """
+LATE = "import time; print(flush=True); time.sleep(20); print('late')"
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
 def test_programs_end_and_their_folder_goes_with_who_started_them(tmp_path: Path, ending: int) -> None:
     folder = tmp_path / "folder"
     (folder / "deeper").mkdir(parents=True)
-    worker = subprocess.Popen([sys.executable, "-c", WORKS, str(folder)], cwd=HOUSE, stdout=subprocess.PIPE)
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKS, str(folder), LATE], cwd=HOUSE, stdout=subprocess.PIPE
+    )
     assert worker.stdout is not None
     worker.stdout.readline()  # the program runs, and holds this end too
     assert folder.exists()
