@@ -241,18 +241,19 @@ def _decoded(path: Path, container: InputContainer) -> Iterator[Decoded]:
     usual = float(1 / rate) if rate else 0.04
     says = stated(container)
     repeats = _Repeats()
-    time = None
+    time, last = None, 0.0
     for frame in container.decode(stream):
         _refuse_huge(path, frame.width, frame.height)
         before = time
         guess = 0.0 if before is None else before + usual
         time = guess if frame.time is None else frame.time - zero
+        last = max(last, time)  # those of joined files go back
         if before is not None and time - before > _LONGEST_GAP:
             raise DecodeError(f"{path.name}: a gap of {time - before:.0f} s between two frames")
         length = float(frame.duration * stream.time_base) if frame.duration and stream.time_base else usual
         yield Decoded(frame, time, length, repeats(frame), says)
     if time is not None:
-        refuse_cut_stream(path, "video", time + usual, stated_end(container, stream))
+        refuse_cut_stream(path, "video", last + usual, stated_end(container, stream))
 
 
 def _pictures(path: Path, container: InputContainer) -> VideoStream:

@@ -216,6 +216,14 @@ def test_time_stamps_that_go_back_are_counted_and_change_no_rate(tmp_path: Path)
     assert audit.shortest_step == pytest.approx(0.04, abs=1e-3)
 
 
+def test_a_moment_joined_to_a_clip_does_not_make_it_look_cut(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "a.ts", 50, codec="mpeg2video")
+    moment = write_clip(tmp_path / "b.ts", 1, codec="mpeg2video")
+    path.write_bytes(path.read_bytes() + moment.read_bytes())
+    audit = pictures(path)
+    assert (audit.decoded_frames, audit.back) == (51, 1)
+
+
 class At(NamedTuple):
     time: float
     length: float = 0.04
