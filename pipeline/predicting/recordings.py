@@ -80,13 +80,13 @@ class Cutting:
         return self.hop or max(self.length / 2, SHORTEST)
 
     def unseen(self, spans: Sequence[Span], seconds: float) -> float:
-        """Return the share of a recording that lies between its windows, or behind the last."""
+        """Return the share of a recording outside its windows, in whole thousandths: ends are rounded."""
         seen, reached = 0.0, 0.0
         for start, end in spans:
             first, last = start or 0.0, seconds if end is None else end
             seen += max(0.0, last - max(first, reached))
             reached = max(reached, last)
-        return max(0.0, 1 - seen / seconds) if seconds else 0.0
+        return round(max(0.0, 1 - seen / seconds), 3) if seconds else 0.0
 
     def spans(self, seconds: float) -> list[Span]:
         """Return the windows of a recording of some length: the whole, or pieces that cover it.

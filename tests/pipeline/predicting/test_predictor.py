@@ -207,7 +207,9 @@ def test_where_nobody_knows_how_long_clips_are_windows_say_so(copied: Path, film
 def test_a_window_is_what_a_clip_with_a_start_and_an_end_would_be(
     predictor: Predictor, films: dict[str, Path]
 ) -> None:
-    window = predictor.predict(films["long"], window=2.0, hop=3.0).timeline[2]
+    prediction = predictor.predict(films["long"], window=2.0, hop=3.0)
+    assert any("% of it lies between them and was not looked at" in note for note in prediction.notes)
+    window = prediction.timeline[2]
     assert (window.start, window.end) == (6.0, 8.0)
     (clip,) = predictor._reader.features([Clip("c", films["long"], None, 6.0, 8.0)], predictor._wanted)
     (said,) = predictor._say([clip], one_speaker=False)

@@ -127,6 +127,7 @@ def test_what_lies_between_windows_is_known() -> None:
     assert unseen(Cutting(4.0), 20.0) == unseen(Cutting(4.0), 3.0) == 0
     assert unseen(Cutting(4.0, window=1.0, hop=5.0), 20.0) == pytest.approx(15 / 20)  # the last at 19 to 20 s
     assert unseen(Cutting(4.0, window=2.0, hop=3.0), 20.0) == pytest.approx(6 / 20)
+    assert unseen(Cutting(4.0, window=2.0, hop=10.0), 3.9454) == 0  # the last ends at 3.945 s
 
 
 def test_clips_that_are_too_short_for_windows_do_not_decide_their_length() -> None:
