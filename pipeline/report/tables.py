@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-_MARKDOWN = str.maketrans({**{c: f"\\{c}" for c in "\\`*_{}[]<>#|~"}, "\n": " ", "\r": " "})
+_MARKDOWN = str.maketrans({**{c: f"\\{c}" for c in "\\`*_{}[]<>#|~&$"}, "\n": " ", "\r": " "})
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -40,6 +40,7 @@ class Table:
         rows: One cell per column.
         note: What a reader must know, in sentences.
         strong: Numbers of the rows that stand out.
+        wide: Numbers of the columns whose cells are sentences, which begin at the left and may be wrapped.
     """
 
     title: str
@@ -47,6 +48,11 @@ class Table:
     rows: Sequence[Sequence[str]]
     note: str = ""
     strong: frozenset[int] = frozenset()
+    wide: frozenset[int] = frozenset()
+
+    def begins_left(self, column: int) -> bool:
+        """Whether a column's cells begin at the left, as names and sentences do; numbers end at the right."""
+        return column == 0 or column in self.wide
 
 
 def write(tables: Sequence[Table], form: Form, heading: str = "") -> str:
@@ -75,7 +81,8 @@ def _text(table: Table) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
     lines = [
         "  ".join(
-            cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(w) if table.begins_left(i) else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
     ]
@@ -87,7 +94,9 @@ def _markdown(table: Table) -> str:
         return f"| {' | '.join(cells)} |"
 
     lines = [row([c.translate(_MARKDOWN) for c in table.columns])]
-    lines.append("|---|" + "---:|" * (len(table.columns) - 1))
+    lines.append(
+        f"|{'|'.join('---' if table.begins_left(i) else '---:' for i in range(len(table.columns)))}|"
+    )
     for i, cells in enumerate(table.rows):
         escaped = [c.translate(_MARKDOWN) for c in cells]
         lines.append(row([f"**{c}**" if c else c for c in escaped] if i in table.strong else escaped))
@@ -95,9 +104,17 @@ def _markdown(table: Table) -> str:
     return "\n".join([f"## {table.title.translate(_MARKDOWN)}", "", *lines, *note])
 
 
+def _alignments(table: Table) -> str:
+    """Return what LaTeX makes of each column; sentences share half of the line."""
+    sentence = rf"p{{{0.5 / max(1, len(table.wide)):.2g}\linewidth}}"
+    marks = ["l" if table.begins_left(i) else "r" for i in range(len(table.columns))]
+    return "".join(sentence if i in table.wide else mark for i, mark in enumerate(marks))
+
+
 def _latex(table: Table) -> str:
     def row(cells: Sequence[str]) -> str:
-        return f"{' & '.join(cells)} \\\\"
+        # The braces end what is before: a row is looked at for a star and for `[` that belong to a command.
+        return f"{{}}{' & '.join(cells)} \\\\"
 
     lines = [row([c.translate(_LATEX) for c in table.columns]), r"\midrule"]
     for i, cells in enumerate(table.rows):
@@ -109,7 +126,7 @@ def _latex(table: Table) -> str:
             r"\begin{table}",
             r"\centering",
             rf"\caption{{{caption.translate(_LATEX)}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+            rf"\begin{{tabular}}{{{_alignments(table)}}}",
             r"\toprule",
             *lines,
             r"\bottomrule",
