@@ -53,7 +53,7 @@ def leak_table(run: Run, duplicates: Duplicates | None) -> Table:
     """Return the leak panel."""
     every = (*lights(run, duplicates), *remarks(run))
     rows = [(light.level, light.name, light.number, light.sentence) for light in every]
-    return Table("Leaks", ["level", "what", "number", "found"], rows)
+    return Table("Leaks", ["level", "what", "number", "found"], rows, wide=frozenset({2, 3}))
 
 
 def fold_table(run: Run) -> Table:
@@ -246,6 +246,7 @@ def audit_table(audit: pd.DataFrame) -> Table:
          "sound ends, s", "remarks"],
         rows,
         f"What containers say, against what was decoded; the sound's times are against the picture's. {note}",
+        wide=frozenset({9}),
     )  # fmt: skip
 
 
