@@ -239,7 +239,11 @@ def audit_table(audit: pd.DataFrame) -> Table:
     ]
     rest = len(shown) - _SHOWN
     more = f" {rest} more are in audit.csv beside the features." if rest > 0 else ""
-    note = f"{counts}.{more}" if counts else "No feature was decoded from media here."
+    note = (
+        f"{counts}.{more}"
+        if counts
+        else ("No feature here has one: none decodes media, or they were extracted before there were audits.")
+    )
     return Table(
         "Decode audit",
         ["clip", "view", "feature", "frames stated", "decoded", "repeated", "missing", "sound starts, s",

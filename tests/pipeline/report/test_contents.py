@@ -87,4 +87,4 @@ def test_of_many_odd_clips_some_are_shown_and_all_counted() -> None:
 
 
 def test_without_media_the_audit_says_so() -> None:
-    assert "No feature was decoded from media here." in contents.audit_table(audited()).note
+    assert "No feature here has one: none decodes media" in contents.audit_table(audited()).note
