@@ -16,7 +16,7 @@ class Shared:
         readers: How many readers every stream will have; what all of them have read is forgotten.
         still_alive: Called by extractors that work for long before they give anything.
         tape: The sound that earlier clips were cut from, for one that follows them in the same file; see
-            `extractors.audio.Tape`.
+            `extractors.tape.Tape`.
     """
 
     def __init__(

@@ -21,7 +21,6 @@ import numpy as np
 
 from affectstack import AffectstackError
 from affectstack.hashing import clip_sha256
-from extractors.audio import Tape
 from extractors.audit import Audit, ClipAudit
 from extractors.contract import (
     BadFeaturesError,
@@ -35,6 +34,7 @@ from extractors.contract import (
     check_features,
 )
 from extractors.shared import Shared
+from extractors.tape import Tape
 from pipeline.engine.messages import (
     Alive,
     Audited,

@@ -1,6 +1,7 @@
 """Made voices that differ as real ones do, and the ways in which a copy of one may differ from it."""
 
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -29,10 +30,17 @@ def voice(seed: int, seconds: float = 3.0, silence: float = 0.3) -> Sound:
     return (sound + 1e-5 * rng.normal(size=len(sound))).astype(np.float32)
 
 
-def write_sound(path: Path, sound: Sound, rate: int = RATE) -> Path:
-    """Write a WAV or FLAC file."""
+def noise(seconds: float = 1.0, rate: int = RATE) -> NDArray[np.float64]:
+    """Return white noise, always the same."""
+    return np.random.default_rng(0).uniform(-0.5, 0.5, round(seconds * rate))
+
+
+def write_sound(
+    path: Path, sound: NDArray[Any], rate: int = RATE, subtype: str | None = None, **more: str
+) -> Path:
+    """Write a sound file of the kind that its name says."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, sound, rate)
+    soundfile.write(path, sound, rate, subtype=subtype, **more)
     return path
 
 

@@ -11,9 +11,10 @@ import av
 import pytest
 from clip_makers import cut, listening, openings, tone, write_clip
 
-from extractors.audio import Tape, read_waveform, read_waveforms
+from extractors.audio import read_waveform, read_waveforms
 from extractors.contract import ClipError, DecodeError
 from extractors.media import duration, open_media, origin, refuse_cut_stream
+from extractors.tape import Tape
 from extractors.video import Resize, sample_frames
 
 PNG = bytes.fromhex(

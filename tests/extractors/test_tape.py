@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import soundfile
 
-import extractors.audio
-from extractors.audio import Tape, read_waveforms
+from extractors import sound_blocks
+from extractors import tape as module
+from extractors.audio import read_waveforms
 from extractors.contract import Clip, DecodeError, TooShortError
 from extractors.reading import sound_of
 from extractors.shared import Shared
+from extractors.tape import Tape
 
 RATE, SECONDS = 22050, 40.0
 RATES = (16000, 22050)
@@ -37,7 +39,7 @@ def recording(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("kept", [1 << 14, 1 << 30])
 def test_pieces_are_the_same(recording: Path, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extractors.audio, "_KEPT", kept)
+    monkeypatch.setattr(module, "_KEPT", kept)
     tape = Tape()
     for start, end in [
         (0.0, 3.0),
@@ -78,8 +80,8 @@ def test_a_piece_behind_the_end_is_too_short(recording: Path) -> None:
 def test_what_was_passed_is_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "long.wav"
     soundfile.write(path, noise(), RATE)
-    opened, decode = [], extractors.audio._decode_file
-    monkeypatch.setattr(extractors.audio, "_decode_file", lambda path: opened.append(path) or decode(path))
+    opened, decode = [], sound_blocks._decode_file
+    monkeypatch.setattr(sound_blocks, "_decode_file", lambda path: opened.append(path) or decode(path))
     shared = Shared(frozenset({RATE}), tape=Tape())
     for start in range(0, 30, 2):
         again = Shared(shared.rates, tape=shared.tape)  # of every clip its own

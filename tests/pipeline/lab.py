@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
-import yaml
 
 from pipeline import cli
+from pipeline.experiment import dump
 
 CLASSES = ("angry", "happy", "sad")
 SUBJECTS = tuple(f"s{i}" for i in range(6))
@@ -48,7 +48,8 @@ class Lab:
 
     def save(self, name: str = "experiment.yaml") -> None:
         """Write the experiment file."""
-        (self.folder / name).write_text(yaml.safe_dump(self.document), encoding="utf-8")
+        # In its own order: openSMILE brings oyaml, which changes what PyYAML does by itself.
+        (self.folder / name).write_text(dump(self.document), encoding="utf-8")
 
     def run(self, module: str, *args: str) -> int:
         """Run a command as a user would, in this process; keep what it printed."""
@@ -73,7 +74,7 @@ class Lab:
 
 def run_stages(folder: Path, document: Mapping[str, Any]) -> None:
     """Extract, train, fuse and report, where no test is running yet."""
-    (folder / "experiment.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    (folder / "experiment.yaml").write_text(dump(document), encoding="utf-8")
     stages = (("extract", "--workers", "1"), ("train_heads", "--workers", "1"), ("fuse", "--report"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("extractors.table.FeatureTable.clips_per_shard", 32)  # so that there are several
