@@ -11,7 +11,7 @@ import pandas as pd
 
 from affectstack import AffectstackError, did_you_mean
 from fusion import FUSERS, Fuser
-from manifests import Fold, Folds, Manifest, ManifestError, make_folds
+from manifests import Folds, Manifest
 from pipeline import stacking
 from pipeline.files import alone, canonical_json, publish
 from pipeline.head_data import HeadData, load_data
@@ -19,32 +19,12 @@ from pipeline.options import ConfigError
 from pipeline.processes import spread
 from pipeline.protocol import Protocol
 from pipeline.scoring import score
+from pipeline.splits import Split, draw_splits, folds_of_a_draw, named_splits, shortage
 from pipeline.training import FoldJob, LeakError, held_out_table, refuse_empty_folds, what_decides
 from pipeline.workspace import Workspace
 
 _RULES = ("mean", "product")  # of fusions, those that are always shown
-_PUBLISHED = ("mmer", "katerynach")
 _COLUMNS = ["split", "system", "heads", "accuracy_mean", "uar", "accuracy_folds", "fingerprint"]
-_BARREN = (
-    1000  # seeds in a row that draw nothing new: of 100 equally likely partitions all were drawn by then
-)
-_COMMA = ", "
-_Partition = frozenset[frozenset[str]]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Folds to train and test on.
-
-    Attributes:
-        name: What it is called.
-        folds: The outer folds.
-        drawn: Whether it is one of the draws.
-    """
-
-    name: str
-    folds: Folds
-    drawn: bool
 
 
 @dataclass(frozen=True)
@@ -129,13 +109,14 @@ class Redrawing:
         nested = any(fuser.trainable for fuser in self._work.fusers.values())
         own = workspace.folds(self.manifest)
         self.own = own.name
-        self.k = _folds_of_a_draw(own) if k is None else k
-        drawn = self._drawn(own, times, seed, nested)
+        inner = workspace.experiment.inner_folds
+        self.k = folds_of_a_draw(own) if k is None else k
+        drawn = draw_splits(self.manifest, own, times, seed, self.k, inner, nested)
         self.times = len(drawn)
-        self.shortage = "" if len(drawn) == times else self._shortage(own, drawn)
+        self.shortage = "" if len(drawn) == times else shortage(self.manifest, own, self.k, len(drawn))
         if len(drawn) < 2:
             raise ConfigError(f"{self.shortage}, so nothing would be known of their spread")
-        self.splits = [*_named(workspace, self.manifest, own, splits, nested), *drawn]
+        self.splits = [*named_splits(self.manifest, own, splits, inner, nested), *drawn]
         self._by_name = {split.name: split for split in self.splits}
         self._data = _load(self._work)
         for head, data in self._data.items():
@@ -182,36 +163,6 @@ class Redrawing:
         """Return the other splits with what is known of them by system."""
         return [(split, self._of(split)) for split in self.splits if not split.drawn]
 
-    def _drawn(self, own: Folds, times: int, seed: int, nested: bool) -> list[Split]:
-        """Return draws that differ from each other and from the experiment's own folds."""
-        subjects = self.manifest.frame["subject"].nunique()
-        if self.k >= subjects:
-            raise ConfigError(
-                f"{self.k} folds of {subjects} subjects are the same in every draw; give fewer with --k"
-            )
-        drawn: list[Split] = []
-        known, barren = {_partition(own)}, 0
-        while len(drawn) < times and barren < _BARREN:
-            folds = make_folds({"by": "subject", "k": self.k, "seed": seed}, self.manifest, self._inner())
-            seed += 1
-            barren += 1
-            if (partition := _partition(folds)) not in known:
-                known.add(partition)
-                drawn.append(Split(folds.name, _prepared(folds, nested), drawn=True))
-                barren = 0
-        return drawn
-
-    def _shortage(self, own: Folds, drawn: Sequence[Split]) -> str:
-        """Return why there are not as many draws as were asked for."""
-        subjects = self.manifest.frame["subject"].nunique()
-        among = len(own) == self.k and own[0].test | own[0].train == frozenset().union(*(f.test for f in own))
-        count = len(drawn) + among
-        mine = ", one of which is the experiment's own" if among else ""
-        return f"only {count} partitions of {subjects} subjects into {self.k} folds were found{mine}"
-
-    def _inner(self) -> int:
-        return self._work.workspace.experiment.inner_folds
-
     def _here(self, split: Split) -> tuple[Split, list[Row] | str]:
         return split, _try(self._work, self._data, split)
 
@@ -251,7 +202,7 @@ class Redrawing:
 
     def _current(self, row: Row) -> bool:
         """Tell whether a row may stay: nothing that is known here says that it would be another today."""
-        decides = self._decides(row.system, row.heads.split(_COMMA))
+        decides = self._decides(row.system, row.heads.split(", "))
         if decides is None:
             return True
         split = self._by_name.get(row.split)
@@ -274,10 +225,6 @@ class Redrawing:
 def _folds_sha256(folds: Folds, inner: bool) -> str:
     parts = [[sorted(f.test), [sorted(p) for p in f.inner] if inner else []] for f in folds]
     return _short_sha256(canonical_json(parts))
-
-
-def _partition(folds: Folds) -> _Partition:
-    return frozenset(fold.test for fold in folds)
 
 
 def _short_sha256(text: str) -> str:
@@ -330,36 +277,6 @@ def _fusers(workspace: Workspace, heads: Sequence[str], with_fusion: bool) -> di
     return fusers
 
 
-def _folds_of_a_draw(own: Folds) -> int:
-    """Return how many folds make test parts as large as the experiment's."""
-    if len(own) > 1:
-        return len(own)
-    return max(2, round(len(own[0].test | own[0].train) / len(own[0].test)))
-
-
-def _named(
-    workspace: Workspace, manifest: Manifest, own: Folds, wanted: Sequence[str] | None, nested: bool
-) -> list[Split]:
-    """Return the experiment's own folds, and the splits that are to be placed beside them."""
-    found = {own.name: own}
-    for name in _PUBLISHED if wanted is None else wanted:
-        try:
-            folds = make_folds(name, manifest, workspace.experiment.inner_folds)
-        except ManifestError:
-            if wanted is not None:
-                raise
-            continue  # made for other subjects
-        found[folds.name] = folds
-    return [Split(name, _prepared(folds, nested), drawn=False) for name, folds in found.items()]
-
-
-def _prepared(folds: Folds, nested: bool) -> Folds:
-    """Leave out the inner folds where nothing learns from them."""
-    if nested:
-        return folds
-    return Folds([Fold(f.index, f.test, f.train, ()) for f in folds], folds.name)
-
-
 def _load(work: _Work) -> dict[str, HeadData]:
     return {head: load_data(work.workspace, work.manifest, head) for head in work.heads}
 
@@ -387,7 +304,7 @@ def _try(work: _Work, data: Mapping[str, HeadData], split: Split) -> list[Row] |
     rows = []
     for system, parts in found.items():
         scores = score(parts, protocol)
-        heads = _COMMA.join(sorted(work.heads)) if system in work.fusers else system
+        heads = ", ".join(sorted(work.heads)) if system in work.fusers else system
         figures = (scores.accuracy_mean, scores.uar, scores.accuracy_folds)
         rows.append(Row(split.name, system, heads, *figures, fingerprint=""))
     return rows

@@ -32,10 +32,11 @@ from pipeline.files import publish
 from pipeline.options import ConfigError
 from pipeline.processes import expect_pool
 from pipeline.progress import Meter
-from pipeline.redrawing import Redrawing, Row, Split
+from pipeline.redrawing import Redrawing, Row
 from pipeline.report import page
 from pipeline.report.page import BAR, CHANCE, FUSED, INK
 from pipeline.report.tables import Form, Table, write
+from pipeline.splits import Split
 
 app = typer.Typer(add_completion=False)
 _SHOWN = 5

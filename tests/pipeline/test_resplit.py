@@ -302,7 +302,7 @@ def test_no_partition_is_drawn_twice(few: Lab) -> None:
 
 
 def test_too_few_partitions_for_a_spread(few: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.redrawing._BARREN", 1)  # seed 0 draws the experiment's own
+    monkeypatch.setattr("pipeline.splits._BARREN", 1)  # seed 0 draws the experiment's own
     resplit(few, code=1)
     assert "only 1 partitions of 4 subjects into 2 folds were found" in few.err
     assert "so nothing would be known of their spread" in few.err
