@@ -17,10 +17,11 @@ from classifiers import (  # noqa: F401  # register
     ridge,
     svc,
     svc_plain,
+    temporal_cnn,
     tree,
 )
-from classifiers.contract import Head, HeadError
+from classifiers.contract import Frames, Head, HeadError
 from classifiers.normalise import normalise_by_subject, pool_mean
 from classifiers.registry import HEADS
 
-__all__ = ["HEADS", "Head", "HeadError", "normalise_by_subject", "pool_mean"]
+__all__ = ["HEADS", "Frames", "Head", "HeadError", "normalise_by_subject", "pool_mean"]

@@ -4,7 +4,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
@@ -16,13 +16,27 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from affectstack import AffectstackError
 
 Scale = Literal["none", "minmax", "standard"]
-InputKind = Literal["static", "sequence"]
+InputKind = Literal["static", "sequence", "frames"]
 FloatArray = NDArray[np.floating[Any]]
 Labels = Sequence[str] | NDArray[Any] | pd.Categorical
 
 
 class HeadError(AffectstackError):
     """A head cannot be trained on what it was given."""
+
+
+class Frames(NamedTuple):
+    """Rows of one feature of a clip at their times, none left out.
+
+    Attributes:
+        values: `[T, D]` float32.
+        times: `[T, 2]` float64, `[start, end)` of each row in seconds.
+        valid: `[T]` bool; False where the feature says nothing, such as in frames without a face.
+    """
+
+    values: NDArray[np.float32]
+    times: NDArray[np.float64]
+    valid: NDArray[np.bool_]
 
 
 class Head(ClassifierMixin, BaseEstimator):
@@ -32,13 +46,20 @@ class Head(ClassifierMixin, BaseEstimator):
         sequence: False: X is `[N, D]`. True: X is a list of N arrays `[T_i, D]`.
         inputs: Empty: a clip is one array, as `sequence` says. Otherwise what a clip is made of, such as a
             vector of its video and the frames of its sound: X is a list of N tuples of one array per entry,
-            `[D]` for "static", `[T_i, D]` for "sequence". `sequence` is True of such a head: its X is a list.
+            `[D]` for "static", `[T_i, D]` for "sequence", `Frames` for "frames". `sequence` is True of such a
+            head: its X is a list.
+        partial: True if a clip may lack some of its inputs, not all: None stands in their place.
+        learns_unlabelled: True if clips without a label teach it something: y is NaN there.
         batched: True if `fit_many` fits several side by side, faster than one after the other.
         classes_: The classes in the order of the posterior's columns.
+        remarks_: What a reader must know about the clips that it was fitted on, one sentence each; absent of
+            heads that have nothing to say.
     """
 
     sequence: ClassVar[bool] = False
     inputs: ClassVar[tuple[InputKind, ...]] = ()
+    partial: ClassVar[bool] = False
+    learns_unlabelled: ClassVar[bool] = False
     batched: ClassVar[bool] = False
     classes_: NDArray[Any]
 

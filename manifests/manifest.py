@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from affectstack import AffectstackError, did_you_mean
 from affectstack.hashing import clip_sha256
@@ -115,6 +116,20 @@ class Manifest:
         takes = self.frame.drop_duplicates("clip_id")
         return pd.Series(takes[column].astype(str).to_numpy(), index=takes["clip_id"].to_numpy())
 
+    def by_label(self, column: str) -> "tuple[Manifest, Manifest | None]":
+        """Return the clips that have a label and those that have none, None if all have one.
+
+        Raises:
+            ManifestError: If the column is absent, no clip has a label, or views of a take disagree.
+        """
+        if column not in self.frame:
+            self.labels(column)
+        _raise_if(_disagreements(self.frame, column, self._lines), self.source)
+        there = (self.frame[column].astype(str) != "").to_numpy()
+        if not there.any():
+            raise ManifestError(f"{self.source}: no clip has a label in column {column!r}")
+        return self._only(there), None if there.all() else self._only(~there)
+
     def without(self, column: str, labels: Sequence[str]) -> "Manifest":
         """Return a copy without the clips of some labels.
 
@@ -129,6 +144,9 @@ class Manifest:
         kept = (~self.frame[column].astype(str).isin(list(labels))).to_numpy()
         if not kept.any():
             raise ManifestError(f"{self.source}: without {', '.join(map(repr, labels))} no clip is left")
+        return self._only(kept)
+
+    def _only(self, kept: NDArray[np.bool_]) -> "Manifest":
         frame = self.frame[kept].copy()
         frame.attrs["lines"] = [line for line, keep in zip(self._lines, kept, strict=True) if keep]
         return Manifest(frame, source=self.source)
@@ -314,7 +332,7 @@ def _twins(frame: pd.DataFrame, column: str, lines: Sequence[int]) -> Iterator[_
 
 def _label_problem(value: str, classes: Sequence[str] | None) -> str:
     if not value:
-        return "is empty; every clip needs a label"
+        return "is empty; every clip needs a label (`unlabelled: keep` in the experiment lets some have none)"
     return f"is an unknown label{did_you_mean(value, classes or [])}"
 
 

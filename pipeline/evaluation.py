@@ -331,6 +331,7 @@ def _flags(
         if clips := table.about.missing_clips:
             why = "; ".join(table.about.missing_by_reason())
             flags.append(f"missing: {table.about.source} lacks {len(clips)} clips: {why}")
+        flags += [f"clips: {table.about.source}: {remark}" for remark in table.about.remarks]
     if lacking := sum(int(np.isnan(f.sources[:, :, 0]).any(axis=1).sum()) for f in folds):
         flags.append(
             f"marginalised: {lacking} clips that some source lacks were fused from the sources that they have"

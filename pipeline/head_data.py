@@ -1,7 +1,8 @@
 """What a head is trained on: features of the store, pooled, joined and normalised as the experiment says."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from affectstack import AffectstackError
-from classifiers import Head, normalise_by_subject, pool_mean
+from classifiers import Frames, Head, normalise_by_subject, pool_mean
 from extractors import Features
 from manifests import Manifest
 from pipeline.cli import stage
 from pipeline.features import FeatureError, FeatureIndex, index_path, load_features, read_index
 from pipeline.joining import JoinError, side_by_side
+from pipeline.sections import HeadSpec
+from pipeline.timing import at_rate, cut
 from pipeline.workspace import Workspace, fold_feature
 
 Array = NDArray[np.float32]
-Input = Array | tuple[Array, ...]
+Part = Array | Frames | None
+Input = Array | tuple[Part, ...]
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,14 @@ class HeadData:
 
     Attributes:
         clip_ids: `[N]`, the clips with usable features.
-        inputs: N arrays, `[D]` for static heads, `[T_i, D]` for sequence heads; or N tuples of such arrays.
-        labels: `[N]` class names; they know the order of the classes.
+        inputs: N arrays, `[D]` for static heads, `[T_i, D]` for sequence heads; or N tuples, of an entry for
+            each input of a head that has several.
+        labels: `[N]` class names; they know the order of the classes. NaN of a clip without a label, which a
+            head may learn from and is never tested on.
         subjects: `[N]`.
-        missing: Clips of the manifest without usable features, and why.
+        missing: Labelled clips of the manifest without usable features, and why.
         indexes: The features.
+        remarks: What a reader must know of the clips, one sentence each.
     """
 
     clip_ids: list[str]
@@ -40,6 +47,12 @@ class HeadData:
     subjects: NDArray[Any]
     missing: dict[str, str]
     indexes: list[FeatureIndex]
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """`[N]`, which clips have a label."""
+        return np.asarray(self.labels.codes >= 0)
 
     @property
     def seen_subjects(self) -> list[str]:
@@ -69,18 +82,28 @@ def load_data(workspace: Workspace, manifest: Manifest, head: str, fold: int | N
     spec, model = workspace.experiment.heads[head], workspace.head(head)
     labels = manifest.labels(workspace.experiment.label, workspace.classes(manifest))
     subjects = manifest.subjects()
+    more = workspace.unlabelled() if model.learns_unlabelled else None
+    if more is not None:
+        labels = labels.reindex([*labels.index, *more.subjects().index])
+        subjects = pd.concat([subjects, more.subjects()])
+    reader = _Reader(model, spec)
     indexes, found = [], []
     for name in spec.feature_names:
         index = _index(workspace, head, name, fold)
         indexes.append(index)
         found.append(load_features(workspace, index, list(labels.index), spec.views))
-    clips, inputs = [], []
-    missing = {clip_id: why for feature in reversed(found) for clip_id, why in feature.lacking.items()}
+    clips, inputs, missing = [], [], {}
     for clip_id in labels.index:
-        if clip_id in missing:
+        lacking = {
+            name: f.lacking[clip_id]
+            for name, f in zip(spec.feature_names, found, strict=True)
+            if clip_id in f.lacking
+        }
+        if lacking and (not model.partial or len(lacking) == len(found)):
+            missing[clip_id] = next(iter(lacking.values()))
             continue
         try:
-            made = clip_input(model, [feature.clips[clip_id] for feature in found])
+            made = reader([f.clips.get(clip_id) for f in found])
         except JoinError as error:
             names = " and ".join(map(repr, spec.feature_names))
             raise FeatureError(f"head {head!r}: features {names}: clip {clip_id}: {error}") from error
@@ -96,7 +119,12 @@ def load_data(workspace: Workspace, manifest: Manifest, head: str, fold: int | N
     if spec.speaker_norm:
         inputs = normalised(inputs, owners.tolist())
     named = pd.Categorical(labels.loc[clips], categories=workspace.classes(manifest))
-    return HeadData(clips, inputs, named, owners, dict(sorted(missing.items())), indexes)
+    remarks = reader.remarks(inputs)
+    if without := int((named.codes < 0).sum()):
+        remarks.append(f"{without} clips have no label; they are learned from, and tested on never")
+    known = set(manifest.subjects().index)
+    lost = {clip_id: why for clip_id, why in sorted(missing.items()) if clip_id in known}
+    return HeadData(clips, inputs, named, owners, lost, indexes, remarks)
 
 
 def inputs_of(head: Head, data: HeadData, rows: NDArray[np.bool_]) -> Any:
@@ -109,24 +137,78 @@ def as_read(head: Head, inputs: Sequence[Any]) -> Any:
     return list(inputs) if head.sequence else np.stack(inputs)
 
 
-def clip_input(head: Head, features: Sequence[Features]) -> Input | None:
-    """Return what a head reads of a clip, or None if a feature has no valid row.
+def clip_input(head: Head, spec: HeadSpec, features: Sequence[Features | None]) -> Input | None:
+    """Return what a head reads of a clip, or None if that is not enough for it; see `_Reader`."""
+    return _Reader(head, spec)(features)
+
+
+class _Reader:
+    """Makes the input of a head of a clip's features, and counts what it leaves out.
 
     A head of several inputs gets one feature each. Another one gets all of them side by side: averages, or
     rows of the same times.
     """
-    if head.inputs:
-        made = [
-            _rows(f) if kind == "sequence" else _mean(f)
-            for kind, f in zip(head.inputs, features, strict=True)
-        ]
-        return None if any(array is None for array in made) else tuple(a for a in made if a is not None)
-    if head.sequence:
-        return _rows(features[0] if len(features) == 1 else side_by_side(features))
-    means = [_mean(f) for f in features]
-    return (
-        None if any(mean is None for mean in means) else np.concatenate([m for m in means if m is not None])
-    )
+
+    def __init__(self, head: Head, spec: HeadSpec) -> None:
+        self._head, self._spec = head, spec
+        self._cut: Counter[str] = Counter()
+
+    def __call__(self, features: Sequence[Features | None]) -> Input | None:
+        """Return the input, or None if a feature that the head needs has no valid row."""
+        if not self._head.inputs:
+            return self._joined([f for f in features if f is not None])
+        made: list[Part] = []
+        for kind, name, feature in zip(self._head.inputs, self._spec.feature_names, features, strict=True):
+            if feature is None or not feature.valid.any():
+                made.append(None)
+            elif kind == "static":
+                made.append(_mean(feature))
+            else:
+                timed = self._timed(name, feature)
+                made.append(_rows(timed) if kind == "sequence" else _frames(timed))
+        absent = [part is None for part in made]
+        return None if all(absent) or (any(absent) and not self._head.partial) else tuple(made)
+
+    def remarks(self, inputs: Sequence[Any]) -> list[str]:
+        """Return what was left out of all clips so far, and what they lack, one sentence each."""
+        spec, said = self._spec, []
+        for name, count in self._cut.items():
+            said.append(f"of {count} clips feature {name!r} is cut to {spec.longest:g} s ({spec.cut})")
+        if self._head.partial:
+            for place, name in enumerate(spec.feature_names):
+                if lacking := sum(made[place] is None for made in inputs):
+                    said.append(f"{lacking} of {len(inputs)} clips lack feature {name!r}")
+        return said
+
+    def _joined(self, features: Sequence[Features]) -> Input | None:
+        if self._head.sequence:
+            whole = features[0] if len(features) == 1 else side_by_side(features)
+            return _rows(self._timed(" + ".join(self._spec.feature_names), whole))
+        means = [_mean(f) for f in features]
+        there = [mean for mean in means if mean is not None]
+        return np.concatenate(there) if len(there) == len(means) else None
+
+    def _timed(self, name: str, features: Features) -> Features:
+        """Return a sequence as long and as fine as the head wants it."""
+        spec = self._spec
+        if spec.longest is not None:
+            part = cut(features, spec.longest, spec.cut == "centre")
+            self._cut[name] += part is not None
+            features = features if part is None else part
+        return features if spec.rate is None else at_rate(features, spec.rate)
+
+
+def arrays_in(made: Input) -> Iterator[NDArray[Any]]:
+    """Yield the arrays that decide what a head makes of a clip; an empty one where it lacks an input."""
+    for part in made if isinstance(made, tuple) else (made,):
+        if isinstance(part, Frames):
+            yield from (part.values, part.valid)
+        else:
+            yield np.zeros(0) if part is None else part
+
+
+def _frames(features: Features) -> Frames | None:
+    return Frames(features.values, features.intervals, features.valid) if features.valid.any() else None
 
 
 def _rows(features: Features) -> Array | None:
@@ -142,7 +224,24 @@ def normalised(inputs: Sequence[Any], owners: Sequence[str]) -> list[Input]:
     """Z-score every feature over its own subject's clips, each input of a head by itself."""
     if not isinstance(inputs[0], tuple):
         return list(normalise_by_subject(inputs, owners))
-    return list(zip(*(normalise_by_subject(part, owners) for part in zip(*inputs, strict=True)), strict=True))
+    parts = zip(*inputs, strict=True)
+    return list(zip(*(_normalised_part(part, owners) for part in parts), strict=True))
+
+
+def _normalised_part(part: Sequence[Part], owners: Sequence[str]) -> list[Part]:
+    """Z-score one input, of the clips that have it, by its valid rows."""
+    there = [i for i, own in enumerate(part) if own is not None]
+    rows = [own.values[own.valid] if isinstance(own, Frames) else own for own in part if own is not None]
+    out: list[Part] = [None] * len(part)
+    for i, values in zip(there, normalise_by_subject(rows, [owners[i] for i in there]), strict=True):
+        own = part[i]
+        if isinstance(own, Frames):
+            whole = np.zeros_like(own.values)
+            whole[own.valid] = values
+            out[i] = own._replace(values=whole)
+        else:
+            out[i] = values
+    return out
 
 
 def _index(workspace: Workspace, head: str, name: str, fold: int | None) -> FeatureIndex:

@@ -47,6 +47,10 @@ class HeadSpec(_Section):
     Attributes:
         features: A feature, or several: side by side, or one for each input of a head that has several.
         views: The cameras whose features are joined side by side, in this order; None where there is one.
+        rate: Rows per second that sequences are brought to, each the mean of what falls into it; None leaves
+            them as they are.
+        longest: Seconds of a sequence that are read; of longer ones the rest is left out, and counted.
+        cut: Which part of a longer sequence stays.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -55,6 +59,9 @@ class HeadSpec(_Section):
     pool: Literal["mean"] = "mean"
     speaker_norm: bool = False
     views: tuple[str, ...] | None = Field(default=None, min_length=1)
+    rate: float | None = Field(default=None, gt=0)
+    longest: float | None = Field(default=None, gt=0)
+    cut: Literal["centre", "start"] = "centre"
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -159,6 +166,7 @@ class Experiment(_Section):
         label: The label column.
         classes: The classes in report order; None sorts the names in the manifest.
         drop: Classes whose clips heads and fusion leave out; features are extracted of all.
+        unlabelled: What clips without a label are: an error, or kept for heads that learn from them too.
         folds: A named split, a manifest column, or `{by: subject, k: 5, seed: 0}`.
         inner_folds: Inner folds inside every training part.
         seed: Of heads that do not set their own.
@@ -173,6 +181,7 @@ class Experiment(_Section):
     label: str = "emotion"
     classes: tuple[str, ...] | None = None
     drop: tuple[str, ...] = ()
+    unlabelled: Literal["error", "keep"] = "error"
     folds: str | dict[str, Any] = Field(default_factory=lambda: {"by": "subject", "k": 5, "seed": 0})
     inner_folds: int = Field(default=4, ge=2)
     seed: int = Field(default=0, ge=0, lt=2**32)

@@ -144,7 +144,7 @@ def _finish(
     marks += [f"{len(missing)} clips without features"] if missing else []
     extra = f" ({', '.join(marks)})" if marks else ""
     say(f"  {head}: accuracy {scores.accuracy_mean:.1%}, UAR {scores.uar:.1%}{extra}")
-    for line in table.about.missing_by_reason():
+    for line in [*table.about.missing_by_reason(), *table.about.remarks]:
         say(f"    {line}")
 
 

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from affectstack import AffectstackError, __version__
 from classifiers import Head
+from classifiers.framed import FramedHead
 from manifests import Fold
+from pipeline.degraded import path_of, rows_of_degraded
 from pipeline.files import canonical_json, publish, publish_json, read_json
-from pipeline.head_data import HeadData, inputs_of
+from pipeline.head_data import HeadData, arrays_in, inputs_of
 from pipeline.posteriors import NO_INNER, About, ModelNote, PosteriorTable, rows_of, to_parquet
 from pipeline.protocol import Protocol
 from pipeline.workspace import Workspace
@@ -57,7 +59,7 @@ def refuse_empty_folds(data: HeadData, folds: Sequence[Fold], head: str) -> None
         AffectstackError: Naming the fold.
     """
     for fold in folds:
-        if not set(data.subjects.tolist()) & fold.test:
+        if not set(data.subjects[data.labelled].tolist()) & fold.test:
             raise AffectstackError(
                 f"head {head!r}: fold {fold.index} has no test clip with features (subjects "
                 f"{', '.join(sorted(fold.test))}); see failures.csv"
@@ -83,7 +85,7 @@ def what_decides(workspace: Workspace, head: str, data: HeadData, classes: Seque
     content = hashlib.sha256()
     rows = zip(data.clip_ids, data.labels, data.subjects, data.inputs, strict=True)
     for clip_id, label, subject, values in rows:
-        arrays = values if isinstance(values, tuple) else (values,)
+        arrays = list(arrays_in(values))
         shapes = "".join(str(array.shape) for array in arrays)
         content.update(f"{clip_id}\0{label}\0{subject}\0{shapes}\n".encode())
         for array in arrays:
@@ -113,6 +115,7 @@ def train_folds(
     training clips; one head per inner fold predicts that inner fold's clips ("oof").
     """
     for job, heads in zip(jobs, _fit(workspace, jobs, data), strict=True):
+        _publish_degraded(workspace, job, data, heads[NO_INNER], classes)
         _publish_fold(job, data, heads, classes)
 
 
@@ -155,8 +158,12 @@ def _fit(workspace: Workspace, jobs: Sequence[FoldJob], data: HeadData) -> list[
 
 
 def _parts(job: FoldJob, data: HeadData) -> dict[int, NDArray[np.bool_]]:
-    """Return the clips that each model of a fold learns from, by inner fold."""
+    """Return the clips that each model of a fold learns from, by inner fold.
+
+    Clips without a label are learned from unless they are of a subject that is tested.
+    """
     in_train = np.isin(data.subjects, sorted(job.fold.train))
+    in_train |= ~data.labelled & ~np.isin(data.subjects, sorted(job.fold.test))
     parts = {NO_INNER: in_train}
     for j, part in enumerate(job.fold.inner):
         held = np.isin(data.subjects, sorted(part))
@@ -166,7 +173,7 @@ def _parts(job: FoldJob, data: HeadData) -> dict[int, NDArray[np.bool_]]:
 
 
 def _publish_fold(job: FoldJob, data: HeadData, heads: dict[int, Head], classes: Sequence[str]) -> None:
-    whole, in_train = heads[NO_INNER], _parts(job, data)[NO_INNER]
+    whole, in_train = heads[NO_INNER], _parts(job, data)[NO_INNER] & data.labelled
     tables = _held_out(job, data, heads, classes)
     tables.insert(1, _predict(whole, data, in_train, classes, job.fold.index, NO_INNER, "train"))
     # Until the new note is there, nothing may pass for finished.
@@ -180,16 +187,28 @@ def _publish_fold(job: FoldJob, data: HeadData, heads: dict[int, Head], classes:
     )
 
 
+def _publish_degraded(
+    workspace: Workspace, job: FoldJob, data: HeadData, head: Head, classes: Sequence[str]
+) -> None:
+    """Keep what a head says of its test clips where one of its inputs says nothing."""
+    if not (isinstance(head, FramedHead) and head.partial):
+        return
+    rows = np.flatnonzero(np.isin(data.subjects, sorted(job.fold.test)) & data.labelled).tolist()
+    features = workspace.experiment.heads[job.head].feature_names
+    table = rows_of_degraded(head, data, rows, features, classes)
+    publish(path_of(job.folder), to_parquet(table, {"classes": list(classes)}))
+
+
 def _held_out(
     job: FoldJob, data: HeadData, heads: dict[int, Head], classes: Sequence[str]
 ) -> list[pd.DataFrame]:
     """Return what the models of a fold say of clips that they had not seen: "test" and "oof" rows."""
     fold, parts = job.fold, _parts(job, data)
-    in_test = np.isin(data.subjects, sorted(fold.test))
+    in_test = np.isin(data.subjects, sorted(fold.test)) & data.labelled
     tables = [_predict(heads[NO_INNER], data, in_test, classes, fold.index, NO_INNER, "test")]
     for inner, head in heads.items():
         if inner != NO_INNER:
-            held = parts[NO_INNER] & ~parts[inner]
+            held = parts[NO_INNER] & ~parts[inner] & data.labelled
             tables.append(_predict(head, data, held, classes, fold.index, inner, "oof"))
     return tables
 
@@ -200,7 +219,13 @@ def _notes(job: FoldJob, data: HeadData, heads: dict[int, Head]) -> list[ModelNo
         inner: sorted({*data.subjects[rows].tolist(), *data.seen_subjects}) for inner, rows in parts.items()
     }
     return [
-        ModelNote(job.fold.index, inner, seen[inner], list(getattr(head, "held_out_", [])))
+        ModelNote(
+            job.fold.index,
+            inner,
+            seen[inner],
+            list(getattr(head, "held_out_", [])),
+            list(getattr(head, "remarks_", [])),
+        )
         for inner, head in heads.items()
     ]
 
@@ -230,6 +255,7 @@ def _table(
     protocol: Protocol,
 ) -> PosteriorTable:
     missing = {clip: why for d in data for clip, why in d.missing.items()}
+    of_folds = [f"fold {m.outer_fold}: {r}" for m in models if m.inner_fold == NO_INNER for r in m.remarks]
     about = About(
         source=head,
         label=protocol.label,
@@ -248,6 +274,7 @@ def _table(
         missing_clips=sorted(missing),
         selected_on_test=any(index.selected_on_test for d in data for index in d.indexes),
         why_missing=missing,
+        remarks=list(dict.fromkeys([*(remark for d in data for remark in d.remarks), *of_folds])),
     )
     return PosteriorTable(pd.concat(rows, ignore_index=True), about)
 

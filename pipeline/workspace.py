@@ -71,9 +71,17 @@ class Workspace:
         return Manifest.read_csv(self.folder / self.experiment.manifest, root=self.root)
 
     def labelled(self) -> Manifest:
-        """Return the clips that heads and fusion see: all but those of dropped classes."""
-        dropped = self.experiment.drop
-        return self.manifest().without(self.experiment.label, dropped) if dropped else self.manifest()
+        """Return the clips that heads are tested on and fusion sees: all but those of dropped classes."""
+        manifest, dropped = self.manifest(), self.experiment.drop
+        if self.experiment.unlabelled == "keep":
+            manifest, _ = manifest.by_label(self.experiment.label)
+        return manifest.without(self.experiment.label, dropped) if dropped else manifest
+
+    def unlabelled(self) -> Manifest | None:
+        """Return the clips without a label, where the experiment keeps them and there are any."""
+        if self.experiment.unlabelled == "error":
+            return None
+        return self.manifest().by_label(self.experiment.label)[1]
 
     def classes(self, manifest: Manifest) -> list[str]:
         """Return the classes in report order."""
@@ -115,8 +123,10 @@ class Workspace:
         """Return everything that the experiment says about a head, defaults included, as JSON."""
         spec = self.experiment.heads[name]
         named = spec.features if isinstance(spec.features, str) else list(spec.features)
-        own = {"features": named, "pool": spec.pool, "speaker_norm": spec.speaker_norm}
+        own: dict[str, Any] = {"features": named, "pool": spec.pool, "speaker_norm": spec.speaker_norm}
         own |= {} if spec.views is None else {"views": list(spec.views)}
+        own |= {} if spec.rate is None else {"rate": spec.rate}
+        own |= {} if spec.longest is None else {"longest": spec.longest, "cut": spec.cut}
         params: dict[str, Any] = json.loads(json.dumps(self.head(name).get_params(), default=str))
         return {"head": spec.head, **own, **params}
 
@@ -196,7 +206,13 @@ class Workspace:
                         f"heads.{name}: no feature {feature!r} in this experiment"
                         f"{did_you_mean(feature, experiment.features)}"
                     )
-            inputs = self.head(name).inputs
+            built = self.head(name)
+            inputs = built.inputs
+            if not built.sequence and (head.rate is not None or head.longest is not None):
+                raise ConfigError(
+                    f"heads.{name}: {head.head} reads means over time, so `rate` and `longest` say nothing "
+                    "to it; leave them out, or take a head of sequences"
+                )
             if inputs and len(inputs) != len(head.feature_names):
                 raise ConfigError(
                     f"heads.{name}: {head.head} reads {len(inputs)} features ({', '.join(inputs)}), but "

@@ -37,12 +37,14 @@ class ModelNote:
         inner_fold: Its inner fold, or -1 for the model of the whole training part.
         seen_subjects: Its training subjects, and those that its features had seen.
         held_out: Those of them that only decided when to stop or what to choose, where that is known.
+        remarks: What a reader must know of the clips that it learned from.
     """
 
     outer_fold: int
     inner_fold: int
     seen_subjects: list[str]
     held_out: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class About:
         selected_on_test: True if the models were chosen, or stopped, by their own test clips.
         claimed: True if a user said whom the models had seen, and no file does.
         why_missing: Why clips have no usable features, by clip id, where that is known.
+        remarks: What a reader must know of the clips that the head read, one sentence each.
     """
 
     source: str
@@ -84,6 +87,7 @@ class About:
     selected_on_test: bool = False
     claimed: bool = False
     why_missing: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
     def missing_by_reason(self) -> list[str]:
         """Return a line for each reason why clips are missing: what it is, and which clips."""

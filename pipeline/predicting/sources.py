@@ -26,7 +26,7 @@ from pipeline.predicting.reading import Found
 from pipeline.predicting.recordings import PredictError
 from pipeline.predicting.tuned import TunedVoice
 from pipeline.protocol import Protocol
-from pipeline.sections import FinetuneSpec
+from pipeline.sections import FinetuneSpec, HeadSpec
 from pipeline.sources import learned_from, stored_source, training_command
 from pipeline.training import class_posteriors
 from pipeline.workspace import Workspace, fold_feature
@@ -80,7 +80,7 @@ class HeadSource(Source):
         extractors: By feature.
         heads: One per fold.
         features: The features that each of them reads.
-        transductive: True if features are z-scored per speaker.
+        spec: What the experiment says of them.
         classes: In the experiment's order.
     """
 
@@ -91,13 +91,14 @@ class HeadSource(Source):
         extractors: Mapping[str, Extractor],
         heads: Sequence[Head],
         features: Sequence[tuple[str, ...]],
-        transductive: bool,
+        spec: HeadSpec,
         classes: Sequence[str],
     ) -> None:
         super().__init__(name, table, extractors)
         self._heads = list(heads)
         self._features = list(features)
-        self._transductive = transductive
+        self._spec = spec
+        self._transductive = spec.speaker_norm
         self._classes = list(classes)
 
     def say(self, clips: Sequence[Found], one_speaker: bool) -> list[Said | str]:
@@ -129,14 +130,21 @@ class HeadSource(Source):
         return class_posteriors(head, as_read(head, inputs), self._classes)
 
     def _input(self, fold: int, clip: Found) -> Any:
-        found = [clip[feature] for feature in self._features[fold]]
-        return clip_input(self._heads[fold], [f for f in found if isinstance(f, Features)])
+        features = [self._usable(clip, feature) for feature in self._features[fold]]
+        return clip_input(self._heads[fold], self._spec, features)
+
+    def _usable(self, clip: Found, feature: str) -> Features | None:
+        """Return a feature of a clip, or None if it is of no use."""
+        found = clip.get(feature)
+        reason = _without(found, self.extractors[feature].modality)
+        return None if reason or not isinstance(found, Features) else found
 
     def _reason(self, clip: Found) -> str:
         """Return why the heads cannot read a clip; "" if they can."""
-        for feature in dict.fromkeys(f for own in self._features for f in own):
-            if reason := _without(clip.get(feature), self.extractors[feature].modality):
-                return reason
+        features = dict.fromkeys(f for own in self._features for f in own)
+        reasons = [_without(clip.get(f), self.extractors[f].modality) for f in features]
+        if all(reasons) or (any(reasons) and not self._heads[0].partial):
+            return next(reason for reason in reasons if reason)
         try:
             readable = all(self._input(fold, clip) is not None for fold in range(len(self._heads)))
         except JoinError as error:
@@ -275,7 +283,7 @@ def read_source(workspace: Workspace, name: str, protocol: Protocol, extractors:
         _refuse_other(workspace, name, feature, identity, extractors.identity(feature))
     kind = type(workspace.head(name))
     heads = [kind.load(folder) for folder in folders]
-    return HeadSource(name, table, made, heads, own, spec.speaker_norm, protocol.classes)
+    return HeadSource(name, table, made, heads, own, spec, protocol.classes)
 
 
 def _tuned(

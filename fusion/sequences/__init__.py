@@ -1,0 +1,1 @@
+"""Fusers of aligned sequences: heads that read the frames of several features of a clip at once."""
