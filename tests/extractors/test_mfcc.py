@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from clip_makers import tone, write_clip
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.fft import idct
@@ -138,6 +138,7 @@ def test_a_clip_whose_centre_is_silent_says_so_where_only_that_is_taken(tmp_path
 
 
 @given(samples=st.integers(1025, 30_000))
+@example(samples=1536)  # the last centre lies exactly at the end
 @settings(max_examples=25, deadline=None)
 def test_what_follows_a_short_clip_is_not_valid(
     tmp_path_factory: pytest.TempPathFactory, samples: int
@@ -200,6 +201,7 @@ def test_less_than_half_a_window_is_too_short(tmp_path: Path, samples: int, seco
         ({"seconds": 1024 / RATE}, "seconds 0.0464399; expected"),
         ({"seconds": 21601.0}, "seconds 21601; expected"),
         ({"seconds": float("inf")}, "seconds inf; expected"),
+        ({"seconds": float("-inf")}, "seconds -inf; expected"),
         ({"seconds": float("nan")}, "seconds nan; expected"),
     ],
 )
