@@ -8,6 +8,7 @@ from extractors import (  # noqa: F401  # register
     fake,
     hub,
     logmel,
+    mfcc,
     openface,
     opensmile,
     table,

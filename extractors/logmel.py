@@ -1,18 +1,13 @@
 """Log-mel spectrograms."""
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from affectstack import AffectstackError
 from extractors.audio import DECODER
-from extractors.contract import Clip, Extractor, Features, TooShortError
-from extractors.reading import sound_of
+from extractors.contract import Clip, Extractor, Features
+from extractors.mel import mel_bands
 from extractors.registry import EXTRACTORS
-
-_FLOOR = 1e-10  # of power, -100 dB
 
 
 @EXTRACTORS.register("logmel")
@@ -42,62 +37,24 @@ class LogMel(Extractor):
         low: float = 50.0,
         high: float | None = None,
     ) -> None:
-        top = rate / 2 if high is None else high
-        if not (0 < hop <= n_fft and 0 <= low < top <= rate / 2 and bands > 0):
-            raise AffectstackError(
-                f"logmel: rate {rate}, n_fft {n_fft}, hop {hop}, bands {bands}, {low:g} to {top:g} Hz; "
-                "expected hop up to n_fft and a band range inside 0 to rate/2"
-            )
-        self.rate = self.sound_rate = rate
-        self.n_fft = n_fft
-        self.hop = hop
-        self.bands = bands
-        self.low = low
-        self.high = top
+        self._mel = mel_bands("logmel", rate, n_fft, hop, bands, low, high)
+        self.sound_rate = rate
         self.rows_per_second = rate / hop
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the filters behind when sent to another process: they can be larger than the sound."""
-        return {k: v for k, v in self.__dict__.items() if k != "_filters"}
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """`mel0` … in rising frequency."""
-        return tuple(f"mel{i}" for i in range(self.bands))
+        return tuple(f"mel{i}" for i in range(self._mel.bands))
 
     def identity(self) -> dict[str, Any]:
         """Every option, and the decoder."""
-        options = {k: getattr(self, k) for k in ("rate", "n_fft", "hop", "bands", "low", "high")}
-        return {**options, "scale": "slaney", "floor_db": -100, "decoder": DECODER}
-
-    @cached_property
-    def _filters(self) -> NDArray[np.float64]:
-        from transformers.audio_utils import mel_filter_bank
-
-        filters: NDArray[np.float64] = mel_filter_bank(
-            self.n_fft // 2 + 1, self.bands, self.low, self.high, self.rate, norm="slaney", mel_scale="slaney"
-        )
-        return filters
+        odd = self._mel.rate % 2 or self._mel.n_fft % 2
+        mended = {"frequencies": "not rounded"} if odd else {}  # those of older stores were, to 1 Hz
+        return {**self._mel.identity(), **mended, "decoder": DECODER}
 
     def extract(self, clip: Clip) -> Features:
         """Return `[floor(N / hop) + 1, bands]` dB values of N samples."""
-        from transformers.audio_utils import spectrogram, window_function
-
-        sound = sound_of(clip, self.rate)
-        if len(sound.samples) <= self.n_fft // 2:
-            raise TooShortError(f"{len(sound.samples)} samples; one window is {self.n_fft}")
-        values = spectrogram(
-            sound.samples,
-            window_function(self.n_fft, "hann"),
-            frame_length=self.n_fft,
-            hop_length=self.hop,
-            power=2.0,
-            mel_filters=self._filters,
-            mel_floor=_FLOOR,
-            log_mel="dB",
-            min_value=_FLOOR,
-        ).T.astype(np.float32)
-        middles = np.arange(len(values)) * self.hop / self.rate
-        half = self.hop / self.rate / 2
-        intervals = np.column_stack([np.maximum(middles - half, 0), middles + half]) + sound.start
+        sound = self._mel.sound(clip)
+        values = self._mel.decibels(sound.samples, "reflect").astype(np.float32)
+        intervals = self._mel.intervals(len(values), sound.start)
         return Features(values, intervals, np.ones(len(values), dtype=np.bool_), sound.silent)

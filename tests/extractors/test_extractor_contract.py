@@ -241,6 +241,10 @@ FACES = ("efficientface", "efficientnet_b2", "hub")
 CHANGES: dict[str, dict[str, Any]] = {
     "fake": {"dim": 9, "rows": 4, "seed": 1},
     "logmel": {"rate": 8000, "n_fft": 512, "hop": 128, "bands": 32, "low": 0.0, "high": 4000.0},
+    "mfcc": {
+        "rate": 16000, "n_fft": 1024, "hop": 256, "bands": 40, "coefficients": 13, "low": 50.0,
+        "high": 8000.0, "seconds": 3.6,
+    },
     "openface": {"csv_dir": "csv", "min_confidence": None},
     "opensmile": {"feature_set": "ComParE_2016", "level": "lld", "rate": 8000},
     **{
@@ -266,6 +270,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 SILENT = {
     "fake": {"modality", "fault", "on", "worker", "seconds", "shard", "trained_on"},
     "logmel": set(),
+    "mfcc": set(),
     "openface": {"binary", "timeout"},
     "opensmile": set(),
     # `config` has a test of its own; `at` and `segments` matter to some kinds of windows alone.

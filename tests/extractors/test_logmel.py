@@ -121,3 +121,10 @@ def test_the_filters_stay_behind_when_sent_to_another_process(tmp_path: Path) ->
 def test_settings_that_make_no_sense_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(AffectstackError, match=r"^logmel: .*expected"):
         LogMel(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("option", "odd"), [("rate", 11025), ("n_fft", 1025)])
+def test_bands_of_an_odd_rate_or_window_are_not_taken_for_those_of_old_stores(option: str, odd: int) -> None:
+    """Their frequencies were rounded there; all others are as they were."""
+    assert LogMel(**{option: odd}).identity()["frequencies"] == "not rounded"  # type: ignore[arg-type]
+    assert "frequencies" not in LogMel(**{option: odd - 1}).identity()  # type: ignore[arg-type]

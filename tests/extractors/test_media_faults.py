@@ -28,6 +28,7 @@ from extractors.contract import (
     check_features,
 )
 from extractors.logmel import LogMel
+from extractors.mfcc import Mfcc
 from extractors.opensmile import OpenSmile
 from extractors.wav2vec2 import Wav2Vec2
 
@@ -36,7 +37,7 @@ PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c49444154789c63f8cfc0"
     "000003010100c9fe92ef0000000049454e44ae426082"
 )
-SOUND = ("logmel", "opensmile", "wav2vec2")
+SOUND = ("logmel", "mfcc", "opensmile", "wav2vec2")
 NAMES = (*SOUND, "slowfast")
 
 
@@ -45,6 +46,7 @@ def extractors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Extractor]
     folder = tiny_wav2vec2(tmp_path_factory.mktemp("net") / "wav2vec2", "layer")
     return {
         "logmel": LogMel(),
+        "mfcc": Mfcc(),
         "opensmile": OpenSmile(),
         "wav2vec2": Wav2Vec2(str(folder), chunk=1.0),
         "slowfast": SlowFast8x8R50("random", short_side=64, crop=32),
