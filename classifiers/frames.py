@@ -1,4 +1,4 @@
-"""Frames of clips on their way into a network: checked, scaled, padded to batches with masks."""
+"""Frames of clips on their way into a network: checked, scaled, joined to batches without padding."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,21 +13,42 @@ from classifiers.contract import Frames, HeadError
 
 
 class FrameBatch(NamedTuple):
-    """One input of a batch of clips.
+    """One input of a batch of clips: the rows of all of them one after the other, so that none is padding.
 
     Attributes:
-        values: `[N, T, D]`; zeros in rows that are not valid and in the padding.
-        valid: `[N, T]` bool; rows that say something. Padding never does.
-        lengths: `[N]` rows of each clip; what comes after them is padding.
+        rows: `[M, D]`; zeros in rows that are not valid.
+        valid: `[M]` bool; rows that say something.
+        lengths: `[N]` rows of each clip, which add up to M.
     """
 
-    values: Tensor
+    rows: Tensor
     valid: Tensor
     lengths: Tensor
 
-    def of(self, rows: Tensor) -> "FrameBatch":
-        """Return some of the clips."""
-        return FrameBatch(*(x[rows] for x in self))
+    @property
+    def owners(self) -> Tensor:
+        """`[M]`, the place of each row's clip in the batch."""
+        clips = torch.arange(len(self.lengths), device=self.lengths.device)
+        return torch.repeat_interleave(clips, self.lengths, output_size=len(self.rows))
+
+    def of(self, clips: Tensor) -> "FrameBatch":
+        """Return some of the clips, in this order."""
+        lengths = self.lengths[clips]
+        starts = (self.lengths.cumsum(0) - self.lengths)[clips]
+        rows = torch.repeat_interleave(starts - (lengths.cumsum(0) - lengths), lengths)
+        rows = rows + torch.arange(len(rows), device=rows.device)
+        return FrameBatch(self.rows[rows], self.valid[rows], lengths)
+
+    def padded(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return `[N, T, D]` and valid `[N, T]`, padded with zeros, and `[M]` where the rows are."""
+        longest = int(self.lengths.max())
+        ends = self.lengths.cumsum(0)
+        shift = torch.arange(len(self.lengths), device=ends.device) * longest - (ends - self.lengths)
+        places = torch.arange(len(self.rows), device=ends.device) + shift[self.owners]
+        shape = len(self.lengths) * longest
+        values = self.rows.new_zeros(shape, self.rows.shape[1]).index_copy(0, places, self.rows)
+        valid = self.valid.new_zeros(shape).index_copy(0, places, self.valid)
+        return values.view(-1, longest, self.rows.shape[1]), valid.view(-1, longest), places
 
 
 def check_frames(frames: Frames, width: int, name: str) -> None:
@@ -36,13 +57,13 @@ def check_frames(frames: Frames, width: int, name: str) -> None:
     Raises:
         HeadError: If shapes disagree, there is no row, times go back, or a valid row holds no number.
     """
-    check_array(frames.values[frames.valid], "sequence", width, name)
     rows = len(frames.values)
     if frames.valid.shape != (rows,) or frames.times.shape != (rows, 2):
         raise HeadError(
             f"{name} has {rows} rows, {len(frames.times)} times and {len(frames.valid)} valid marks; "
             "expected one of each per row"
         )
+    check_array(frames.values[frames.valid], "sequence", width, name)
     if (np.diff(frames.times[:, 0]) < 0).any():
         raise HeadError(f"{name} has times that go back; expected rows in the order of time")
 
@@ -55,18 +76,18 @@ def scaled_frames(scaler: Scaler | None, frames: Frames) -> Frames:
 
 
 def batched(clips: Sequence[Frames | None], width: int, stand_in: int) -> FrameBatch:
-    """Return a batch, padded with zeros.
+    """Return a batch.
 
     Args:
         clips: The frames of each clip; None where a clip lacks this input.
         width: D.
         stand_in: Rows of zeros that stand in for what a clip lacks.
     """
-    lengths = np.array([stand_in if c is None else len(c.values) for c in clips])
-    values = np.zeros((len(clips), lengths.max(), width), dtype=np.float32)
-    valid = np.zeros(values.shape[:2], dtype=np.bool_)
-    for i, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
-        valid[i, :length] = True if clip is None else clip.valid
-        if clip is not None:
-            values[i, :length] = clip.values
-    return FrameBatch(*(torch.from_numpy(x).to(device()) for x in (values, valid, lengths)))
+    nothing = np.zeros((stand_in, width), np.float32), np.ones(stand_in, np.bool_)
+    parts = [nothing if c is None else (c.values, c.valid) for c in clips]
+    arrays = (
+        np.concatenate([values for values, _ in parts]),
+        np.concatenate([valid for _, valid in parts]),
+        np.array([len(values) for values, _ in parts]),
+    )
+    return FrameBatch(*(torch.from_numpy(x).to(device()) for x in arrays))

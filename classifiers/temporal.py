@@ -1,4 +1,4 @@
-"""Convolutions over the frames of a clip that do not see padding (katerynaCh, SYSTEMS 3.5)."""
+"""Convolutions over the frames of clips that know where each clip ends (katerynaCh, SYSTEMS 3.5)."""
 
 import itertools
 
@@ -7,37 +7,63 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from classifiers.frames import FrameBatch
+from classifiers.windows_of_rows import rectified_maxima, windows
+
+_TAPS = 3
 
 
-class MaskedBatchNorm(nn.BatchNorm1d):
-    """Batch normalisation whose statistics are those of valid positions alone."""
+class RowConvolution(nn.Conv1d):
+    """A convolution over three rows of one clip; its parameters are those of `nn.Conv1d`.
 
-    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Return `[N, C, T]` normalised.
+    Args:
+        inputs: Channels that come in.
+        outputs: Channels that go out.
+        shrinks: True: a clip of T rows has T - 2 then. False: T stays, zeros lie beyond both ends.
+    """
 
-        Args:
-            x: `[N, C, T]`.
-            valid: `[N, T]` bool; None: all positions are valid.
-        """
-        if not self.training or valid is None or bool(valid.all()):
-            # One position has no variance to learn from.
-            alone = self.training and x.shape[0] * x.shape[2] < 2
-            return self._known(x) if alone else super().forward(x)
-        rows = x.transpose(1, 2)[valid]  # [M, C]
-        normal = self._known(rows) if len(rows) < 2 else super().forward(rows)
-        out = torch.zeros_like(x).transpose(1, 2)
-        out[valid] = normal
-        return out.transpose(1, 2)
+    def __init__(self, inputs: int, outputs: int, shrinks: bool) -> None:
+        super().__init__(inputs, outputs, _TAPS)
+        self.shrinks = shrinks
 
-    def _known(self, x: Tensor) -> Tensor:
-        """Normalise by the running statistics."""
-        return functional.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
-        )
+    def forward(self, batch: FrameBatch) -> FrameBatch:  # type: ignore[override]  # rows, not a padded tensor
+        """Return the batch convolved; a row is valid if any row that it is made of is."""
+        x = batch.rows
+        if self.shrinks:
+            starts = starts_of(batch, _TAPS)
+            taps = self.weight.transpose(1, 2).flatten(1)  # [outputs, 3 * inputs]
+            rows = functional.linear(windows(x, starts, _TAPS), taps, self.bias)
+            return FrameBatch(rows, _any_valid(batch, starts, _TAPS), batch.lengths - _TAPS + 1)
+        before, here, after = self.weight.unbind(2)  # [outputs, inputs] each
+        owners = batch.owners
+        inside = (owners[:-1] == owners[1:])[:, None]
+        rows = functional.linear(x, here, self.bias)
+        rows = rows + functional.pad((x[:-1] * inside) @ before.T, (0, 0, 1, 0))
+        rows = rows + functional.pad((x[1:] * inside) @ after.T, (0, 0, 0, 1))
+        return FrameBatch(rows, batch.valid, batch.lengths)
+
+
+class RowNorm(nn.BatchNorm1d):
+    """Batch normalisation whose statistics are those of valid rows alone."""
+
+    def forward(self, batch: FrameBatch) -> FrameBatch:  # type: ignore[override]  # rows, not a padded tensor
+        """Return the batch normalised."""
+        if self.training and not batch.valid.all():
+            normal = self._normalised(batch.rows[batch.valid])
+            rows = torch.zeros_like(batch.rows)
+            rows[batch.valid] = normal
+            return batch._replace(rows=rows)
+        return batch._replace(rows=self._normalised(batch.rows))
+
+    def _normalised(self, rows: Tensor) -> Tensor:
+        if self.training and len(rows) < 2:  # one row has no variance to learn from
+            return functional.batch_norm(
+                rows, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+            )
+        return super().forward(rows)
 
 
 class ConvBlock(nn.Module):
-    """A convolution over three frames, batch normalisation, ReLU.
+    """A convolution over three rows, batch normalisation, ReLU.
 
     Args:
         inputs: Channels that come in.
@@ -48,21 +74,21 @@ class ConvBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, shrinks: bool) -> None:
         super().__init__()
-        self.shrinks = shrinks
-        self.convolution = nn.Conv1d(inputs, outputs, 3, padding=0 if shrinks else 1)
-        self.normalise = MaskedBatchNorm(outputs)
+        self.convolution = RowConvolution(inputs, outputs, shrinks)
+        self.normalise = RowNorm(outputs)
 
     def forward(self, batch: FrameBatch) -> FrameBatch:
-        """Return `[N, T', outputs]` with zeros outside of the clips."""
-        x = self.convolution(batch.values.transpose(1, 2))
-        if not self.shrinks:
-            x = self.normalise(x, batch.valid).relu()
-            return _masked(x, batch.valid, batch.lengths)
-        valid, lengths = _any_of(batch.valid, 3), batch.lengths - 2
-        valid = valid & _real(valid, lengths)
-        x = functional.max_pool1d(self.normalise(x, valid).relu(), 2, stride=1)
-        valid, lengths = _any_of(valid, 2), lengths - 1
-        return _masked(x, valid & _real(valid, lengths), lengths)
+        """Return `[M', outputs]` with zeros in rows that are not valid."""
+        batch = self.normalise(self.convolution(batch))
+        if self.convolution.shrinks:
+            starts = starts_of(batch, 2)
+            rows = rectified_maxima(batch.rows, starts)
+            batch = FrameBatch(rows, _any_valid(batch, starts, 2), batch.lengths - 1)
+        else:
+            batch = batch._replace(rows=batch.rows.relu())
+        if batch.valid.all():
+            return batch
+        return batch._replace(rows=batch.rows * batch.valid[:, None])
 
 
 class TemporalStages(nn.Module):
@@ -83,14 +109,16 @@ class TemporalStages(nn.Module):
 
     def enough(self, batch: FrameBatch) -> FrameBatch:
         """Return clips that are too short for the stages with zeros at their ends, as if they were silent."""
-        if int(batch.lengths.min()) >= self.shortest:
+        lack = (self.shortest - batch.lengths).clamp(min=0)
+        if not lack.any():
             return batch
-        lack = max(self.shortest - batch.values.shape[1], 0)
-        values = functional.pad(batch.values, (0, 0, 0, lack))
-        lengths = batch.lengths.clamp(min=self.shortest)
-        added = torch.arange(values.shape[1], device=values.device) >= batch.lengths[:, None]
-        valid = functional.pad(batch.valid, (0, lack)) | (added & _real(values[:, :, 0], lengths))
-        return FrameBatch(values, valid, lengths)
+        lengths, ends = batch.lengths + lack, batch.lengths.cumsum(0)
+        places = torch.arange(len(batch.rows), device=ends.device) + (lack.cumsum(0) - lack)[batch.owners]
+        rows = batch.rows.new_zeros(int(lengths.sum()), batch.rows.shape[1])
+        valid = batch.valid.new_ones(len(rows))
+        return FrameBatch(
+            rows.index_copy(0, places, batch.rows), valid.index_copy(0, places, batch.valid), lengths
+        )
 
 
 def audio_stages(inputs: int) -> TemporalStages:
@@ -103,11 +131,25 @@ def visual_stages(inputs: int) -> TemporalStages:
     return TemporalStages(inputs, (64, 64, 128, 128), shrinks=False)
 
 
+def starts_of(batch: FrameBatch, width: int) -> Tensor:
+    """Return `[S]`, the rows at which so many rows of one clip begin."""
+    owners = batch.owners
+    starts: Tensor = (owners[: len(owners) - width + 1] == owners[width - 1 :]).nonzero().flatten()
+    return starts
+
+
+def _any_valid(batch: FrameBatch, starts: Tensor, width: int) -> Tensor:
+    """Return `[S]` bool, whether any of so many rows from each start on is valid."""
+    return torch.stack([batch.valid[starts + k] for k in range(width)]).any(dim=0)
+
+
 def mean_over_time(batch: FrameBatch) -> Tensor:
     """Return `[N, D]`, the mean of the valid rows of each clip; 0 where there are none."""
-    count = batch.valid.sum(dim=1, keepdim=True).clamp(min=1)
-    mean: Tensor = (batch.values * batch.valid[:, :, None]).sum(dim=1) / count
-    return mean
+    owners, valid = batch.owners, batch.valid.to(batch.rows.dtype)
+    sums = batch.rows.new_zeros(len(batch.lengths), batch.rows.shape[1])
+    sums = sums.index_add(0, owners, batch.rows * valid[:, None])
+    counts = valid.new_zeros(len(batch.lengths)).index_add(0, owners, valid)
+    return sums / counts.clamp(min=1)[:, None]
 
 
 class TemporalClassifier(nn.Module):
@@ -128,18 +170,3 @@ class TemporalClassifier(nn.Module):
         batch = self.stages.stage1(self.stages.enough(parts[0]))
         logits: Tensor = self.out(mean_over_time(self.stages.stage2(batch)))
         return logits
-
-
-def _masked(x: Tensor, valid: Tensor, lengths: Tensor) -> FrameBatch:
-    return FrameBatch(x.transpose(1, 2) * valid[:, :, None], valid, lengths)
-
-
-def _real(like: Tensor, lengths: Tensor) -> Tensor:
-    """Return `[N, T]`, False in the padding."""
-    return torch.arange(like.shape[1], device=like.device) < lengths[:, None]
-
-
-def _any_of(valid: Tensor, width: int) -> Tensor:
-    """Return `[N, T - width + 1]`, True where any of so many neighbours is."""
-    windows: Tensor = valid.unfold(1, width, 1)
-    return windows.any(dim=2)

@@ -17,22 +17,17 @@ def softhard(parts: list[FrameBatch], y: Tensor) -> Enlarged:
     Weakened are alpha times the sound and 1 - alpha times the picture, alpha of 0, 0.01, ..., 0.99 per clip.
     """
     audio, visual = parts
-    alpha = torch.randint(0, 100, (len(y), 1, 1), device=y.device) / 100
-    silent, dark = (
-        _with(audio, torch.zeros_like(audio.values)),
-        _with(visual, torch.zeros_like(visual.values)),
-    )
-    sounds = [audio, _with(audio, alpha * audio.values), silent, audio]
-    pictures = [visual, _with(visual, (1 - alpha) * visual.values), visual, dark]
+    alpha = torch.randint(0, 100, (len(y),), device=y.device) / 100
+    silent, dark = (part._replace(rows=torch.zeros_like(part.rows)) for part in parts)
+    sounds = [audio, _times(audio, alpha), silent, audio]
+    pictures = [visual, _times(visual, 1 - alpha), visual, dark]
     return _mixed([sounds, pictures], y)
 
 
 def noise(parts: list[FrameBatch], y: Tensor) -> Enlarged:
     """Return three times the clips: clean, with noise for sound, with noise for picture; in a new order."""
-    audio, visual = parts
-    sounds = [audio, _with(audio, torch.randn_like(audio.values)), audio]
-    pictures = [visual, visual, _with(visual, torch.randn_like(visual.values))]
-    return _mixed([sounds, pictures], y)
+    (audio, loud), (visual, flicker) = ((part, _noise(part)) for part in parts)
+    return _mixed([[audio, loud, audio], [visual, visual, flicker]], y)
 
 
 DROPOUTS: dict[Dropout, Callable[[list[FrameBatch], Tensor], Enlarged] | None] = {
@@ -42,16 +37,27 @@ DROPOUTS: dict[Dropout, Callable[[list[FrameBatch], Tensor], Enlarged] | None] =
 }
 
 
-def _with(part: FrameBatch, values: Tensor) -> FrameBatch:
-    """Return the same rows with other values, and zeros where they are not valid."""
-    return part._replace(values=values * part.valid[:, :, None])
+def _times(part: FrameBatch, factor: Tensor) -> FrameBatch:
+    """Return the rows of each clip times its factor."""
+    return part._replace(rows=part.rows * factor[part.owners][:, None])
+
+
+def _noise(part: FrameBatch) -> FrameBatch:
+    return part._replace(rows=torch.randn_like(part.rows) * part.valid[:, None])
 
 
 def _mixed(inputs: Sequence[Sequence[FrameBatch]], y: Tensor) -> Enlarged:
     """Return all copies in a new order, but for those of clips that now have nothing at all."""
     copies = len(inputs[0])
     parts = [FrameBatch(*(torch.cat(x) for x in zip(*own, strict=True))) for own in inputs]
-    empty = torch.stack([~part.values.flatten(1).any(dim=1) for part in parts]).all(dim=0)
+    something = torch.stack([_says_something(part) for part in parts]).any(dim=0)
     order = torch.randperm(copies * len(y), device=y.device)
-    order = order[~empty[order]]
+    order = order[something[order]]
     return [part.of(order) for part in parts], y.repeat(copies)[order]
+
+
+def _says_something(part: FrameBatch) -> Tensor:
+    """Return `[N]`, whether any value of a clip is not zero."""
+    rows = part.rows.any(dim=1).to(torch.int64)
+    counts = torch.zeros_like(part.lengths).index_add(0, part.owners, rows)
+    return counts > 0

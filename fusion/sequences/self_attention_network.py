@@ -52,26 +52,26 @@ class SelfAttentionNetwork(nn.Module):
         return logits
 
     def frame_weights(self, a: FrameBatch, v: FrameBatch) -> tuple[Tensor, Tensor]:
-        """Return how much is attended to each frame of both, `[N, Ta]` and `[N, Tv]` ("ia").
+        """Return how much is attended to each row of both, `[Ma]` and `[Mv]` ("ia").
 
-        The weights of the picture's frames sum to the number of the sound's, and the other way round.
+        Of a clip, the weights of the picture's rows sum to the number of rows of its sound, and the other
+        way round.
         """
-        on_visual = self.audio_attends.weights(v.values, a.values, v.valid)
-        on_audio = self.visual_attends.weights(a.values, v.values, a.valid)
-        from_audio, from_visual = a.valid[:, :, None], v.valid[:, :, None]
-        return (on_audio * from_visual).sum(dim=1), (on_visual * from_audio).sum(dim=1)
+        (x, x_valid, x_places), (y, y_valid, y_places) = a.padded(), v.padded()
+        on_visual = self.audio_attends.weights(y, x, y_valid) * x_valid[:, :, None]
+        on_audio = self.visual_attends.weights(x, y, x_valid) * y_valid[:, :, None]
+        return on_audio.sum(dim=1).flatten()[x_places], on_visual.sum(dim=1).flatten()[y_places]
 
     def _weighed(self, a: FrameBatch, v: FrameBatch) -> tuple[FrameBatch, FrameBatch]:
-        weights = self.frame_weights(a, v)
-        return tuple(  # type: ignore[return-value]  # two in, two out
-            x._replace(values=x.values * w[:, :, None]) for x, w in zip((a, v), weights, strict=True)
-        )
+        of_a, of_v = self.frame_weights(a, v)
+        return a._replace(rows=a.rows * of_a[:, None]), v._replace(rows=v.rows * of_v[:, None])
 
     def _attended(self, a: FrameBatch, v: FrameBatch) -> tuple[FrameBatch, FrameBatch]:
-        of_a = self.audio_attends(v.values, a.values, v.valid) * a.valid[:, :, None]
-        of_v = self.visual_attends(a.values, v.values, a.valid) * v.valid[:, :, None]
-        return a._replace(values=of_a), v._replace(values=of_v)
+        (x, x_valid, x_places), (y, y_valid, y_places) = a.padded(), v.padded()
+        of_a = self.audio_attends(y, x, y_valid).flatten(0, 1)[x_places] * a.valid[:, None]
+        of_v = self.visual_attends(x, y, x_valid).flatten(0, 1)[y_places] * v.valid[:, None]
+        return a._replace(rows=of_a), v._replace(rows=of_v)
 
     def _added(self, a: FrameBatch, v: FrameBatch) -> tuple[FrameBatch, FrameBatch]:
         of_a, of_v = self._attended(a, v)
-        return a._replace(values=a.values + of_a.values), v._replace(values=v.values + of_v.values)
+        return a._replace(rows=a.rows + of_a.rows), v._replace(rows=v.rows + of_v.rows)

@@ -88,10 +88,11 @@ def _logits(path: Path, arrays: Mapping[str, NDArray[np.float32]]) -> NDArray[np
 
 
 def _whole(values: NDArray[np.float32]) -> "FrameBatch":
-    """Return `[N, T, D]` as a batch without padding."""
+    """Return `[N, T, D]` as a batch."""
     import torch
 
     from classifiers.frames import FrameBatch
 
-    x = torch.from_numpy(np.ascontiguousarray(values))
-    return FrameBatch(x, torch.ones(x.shape[:2], dtype=torch.bool), torch.full((len(x),), x.shape[1]))
+    rows = torch.from_numpy(values.reshape(-1, values.shape[2]))
+    lengths = torch.full((len(values),), values.shape[1])
+    return FrameBatch(rows, torch.ones(len(rows), dtype=torch.bool), lengths)
