@@ -59,6 +59,10 @@ class Collator:
         inputs = zip(zip(*clips, strict=True), self.widths, self.stand_ins, strict=True)
         return [batched(own, width, rows) for own, width, rows in inputs]
 
+    def only(self, place: int) -> "Collator":
+        """Return the same for clips of one of the inputs."""
+        return Collator([self.widths[place]], [self.stand_ins[place]])
+
 
 def train(
     network: nn.Module,
@@ -142,4 +146,4 @@ def posteriors(
 
 def frames_of(clip: FrameClip) -> int:
     """Return how many rows the longest input of a clip has."""
-    return max(len(frames.values) for frames in clip if frames is not None)
+    return max((len(frames.values) for frames in clip if frames is not None), default=1)

@@ -7,7 +7,7 @@ from fusion import logistic, logpool, mlp, mmer, rules, svc  # noqa: F401  # reg
 from fusion.contract import Fuser
 from fusion.join import FusionError, Joined, Missing, Source, join
 from fusion.registry import FUSERS
-from fusion.sequences import self_attention  # noqa: F401  # register
+from fusion.sequences import self_attention, versatile  # noqa: F401  # register
 from fusion.temperature import Tempered
 
 __all__ = ["FUSERS", "Fuser", "FusionError", "Joined", "Missing", "Source", "Tempered", "join"]

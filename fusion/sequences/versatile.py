@@ -1,0 +1,239 @@
+"""Versatile audio-visual learning: one model for voice, face and both (VAVL, arXiv 2305.07216)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from classifiers.contract import HeadError, InputKind, Scale, check_classes, held_out_parts
+from classifiers.framed import FramedHead
+from classifiers.registry import HEADS
+from fusion.sequences.options import complete
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from classifiers.frame_training import FrameClip
+    from fusion.sequences.versatile_network import Shape, VersatileNetwork
+    from fusion.sequences.versatile_training import Settings
+
+
+@HEADS.register("versatile")
+class VersatileHead(FramedHead):
+    """Conformers of voice and face with shared layers; clips of one or the other train it too.
+
+    X is a list of `(sound, picture)`, `Frames` each; None stands for what a clip lacks. What is said of a
+    clip that has both is the answer to both, of others the answer to what they have; answers that no training
+    clip taught are left out. Clips without a label are reconstructed only. y are class names, or a table of
+    attributes. The defaults are the published ones.
+
+    Args:
+        width: Of the conformers; a multiple of twice `heads`.
+        bottleneck: To which a feature is narrowed first.
+        layers: Conformer layers of each input.
+        shared_layers: Conformer layers that both go through.
+        heads: Of their attention.
+        kernel: Rows that their convolutions see, an odd number.
+        dropout: In the conformers.
+        answer_dropout: In the perceptrons that answer.
+        reconstruction: Weight of the reconstruction beside the answer; None: 2 for classes, 1 for attributes.
+        scale: Scaling of both, fitted inside `fit`.
+        lr: Learning rate of Adam.
+        weight_decay: L2 penalty.
+        batch: Clips per step.
+        max_epochs: Most epochs.
+        patience: Epochs without a better loss on held-out subjects before it stops; None: never.
+        parts: One in so many subjects is held out; the weights of their best epoch stay.
+        seed: Of weights, order, dropout, and which subjects are held out.
+
+    Attributes:
+        trained_: Whether the answers to sound, picture and both were taught by any clip.
+        prior_: `[K]`, what is answered to a clip that none of them can answer.
+    """
+
+    network_: "VersatileNetwork"
+
+    sequence: ClassVar[bool] = True
+    inputs: ClassVar[tuple[InputKind, ...]] = ("frames", "frames")
+    partial: ClassVar[bool] = True
+    learns_unlabelled: ClassVar[bool] = True
+    own_facts: ClassVar[tuple[str, ...]] = ("stand_ins_", "trained_", "prior_", "remarks_")
+
+    def __init__(
+        self,
+        width: int = 512,
+        bottleneck: int = 50,
+        layers: int = 3,
+        shared_layers: int = 2,
+        heads: int = 8,
+        kernel: int = 31,
+        dropout: float = 0.1,
+        answer_dropout: float = 0.2,
+        reconstruction: float | None = None,
+        scale: Scale = "standard",
+        lr: float = 5e-5,
+        weight_decay: float = 5e-7,
+        batch: int = 32,
+        max_epochs: int = 20,
+        patience: int | None = None,
+        parts: int = 5,
+        seed: int = 0,
+    ) -> None:
+        self.width = width
+        self.bottleneck = bottleneck
+        self.layers = layers
+        self.shared_layers = shared_layers
+        self.heads = heads
+        self.kernel = kernel
+        self.dropout = dropout
+        self.answer_dropout = answer_dropout
+        self.reconstruction = reconstruction
+        self.scale = scale
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.batch = batch
+        self.max_epochs = max_epochs
+        self.patience = patience
+        self.parts = parts
+        self.seed = seed
+
+    def _fit(self, clips: Sequence["FrameClip"], widths: list[int], y: Any, subjects: NDArray[Any]) -> None:
+        from classifiers.branch_training import seeded
+        from fusion.sequences.versatile_training import Trainer
+
+        self._check_options()
+        targets, strata = self._targets(y)
+        labelled = np.flatnonzero(complete(targets))
+        own = subjects[labelled].tolist()
+        _, held = held_out_parts(own, strata[labelled], self.parts, self.seed)[0]
+        self.held_out_ = sorted(set(subjects[labelled[held]].tolist()))
+        fit = np.flatnonzero(~np.isin(subjects, self.held_out_))
+        learned = [clips[i] for i in fit.tolist()]
+        self._learn_inputs(learned, widths)
+        self._note(learned, targets[fit])
+        with seeded(self.seed):
+            self.network_ = self._network(widths, targets.shape[1])
+            trainer = Trainer(
+                self.network_, self._scaled(clips), targets, self._collate, self._loss, self._settings
+            )
+            self.epochs_ = trainer.train(fit, labelled[held])
+
+    def _targets(self, y: Any) -> tuple[NDArray[np.float32], NDArray[Any]]:
+        """Return `[N, K]` targets, NaN without a label, and `[N]` classes to spread over held-out parts."""
+        if isinstance(y, pd.DataFrame):
+            self.attributes_ = np.asarray(y.columns, dtype=str)
+            return y.to_numpy(dtype=np.float32), np.zeros(len(y), dtype=np.int64)
+        there = np.asarray(~pd.isna(y))
+        self.classes_, index = check_classes(y[there])
+        targets = np.full((len(y), len(self.classes_)), np.nan, dtype=np.float32)
+        targets[there] = np.eye(len(self.classes_), dtype=np.float32)[index]
+        names = np.full(len(y), "", dtype=object)
+        names[there] = self.classes_[index]
+        return targets, names
+
+    def _note(self, clips: Sequence["FrameClip"], targets: NDArray[np.float32]) -> None:
+        """Note which answers can be taught, and what is answered where none is."""
+        known = complete(targets)
+        there = np.array([[f is not None for f in clip] for clip in clips])
+        self.trained_ = [bool(own.any()) for own in (*(there & known[:, None]).T, there.all(axis=1) & known)]
+        self.prior_ = targets[known].mean(axis=0, dtype=np.float64).tolist()
+        lacking = [
+            f"no training clip has {what} and a label; {then}"
+            for what, then, trained in zip(
+                ("the first input", "the second input", "both inputs"),
+                (
+                    "clips of it alone get the prior",
+                    "clips of it alone get the prior",
+                    "answers are averaged",
+                ),
+                self.trained_,
+                strict=True,
+            )
+            if not trained
+        ]
+        if without := int((~known).sum()):
+            lacking.append(
+                f"{without} of {len(known)} training clips have no label; they are reconstructed only"
+            )
+        self.remarks_ = lacking
+
+    def _loss(self, found: "Tensor", wanted: "Tensor") -> "Tensor":
+        from torch.nn import functional
+
+        if hasattr(self, "attributes_"):
+            from fusion.sequences.concordance_loss import concordance_loss
+
+            return concordance_loss(found, wanted)
+        return functional.cross_entropy(found, wanted)
+
+    def _ask(self, clips: Sequence["FrameClip"]) -> NDArray[np.float64]:
+        from fusion.sequences.versatile_training import answers
+
+        found = answers(self.network_, clips, self._collate)
+        if not hasattr(self, "attributes_"):
+            found = [softmax(answer, axis=1) for answer in found]
+        for answer, trained in zip(found, self.trained_, strict=True):
+            answer[:] = answer if trained else np.nan
+        *single, joint = found
+        stacked = np.stack(single)
+        counts = (~np.isnan(stacked)).sum(axis=0)
+        mean = np.where(counts > 0, np.nansum(stacked, axis=0) / np.maximum(counts, 1), self.prior_)
+        return np.where(np.isnan(joint), mean, joint)
+
+    def _network(self, widths: Sequence[int], outputs: int) -> "VersatileNetwork":
+        from fusion.sequences.versatile_network import VersatileNetwork
+
+        return VersatileNetwork(widths, outputs, self._shape)
+
+    def _train(self, *_: Any) -> int:
+        raise AssertionError("it is trained by its own _fit")
+
+    @property
+    def _shape(self) -> "Shape":
+        from fusion.sequences.versatile_network import Shape
+
+        return Shape(
+            self.width,
+            self.bottleneck,
+            self.layers,
+            self.shared_layers,
+            self.heads,
+            self.kernel,
+            self.dropout,
+            self.answer_dropout,
+        )
+
+    @property
+    def _settings(self) -> "Settings":
+        from fusion.sequences.versatile_training import Settings
+
+        usual = 1.0 if hasattr(self, "attributes_") else 2.0
+        weight = usual if self.reconstruction is None else self.reconstruction
+        return Settings(
+            self.lr, self.weight_decay, self.batch, self.max_epochs, self.patience, weight, self.seed
+        )
+
+    def _check_options(self) -> None:
+        least = {
+            name: getattr(self, name) for name in ("width", "bottleneck", "layers", "heads", "max_epochs")
+        }
+        patience = 1 if self.patience is None else self.patience
+        for name, value in {**least, "patience": patience}.items():
+            if value < 1:
+                raise HeadError(f"{name} is {value}; expected 1 or more")
+        if self.batch < 2:
+            raise HeadError(f"batch is {self.batch}; expected 2 or more")
+        if self.shared_layers < 0:
+            raise HeadError(f"shared_layers is {self.shared_layers}; expected 0 or more")
+        if self.width % (2 * self.heads):
+            raise HeadError(f"width is {self.width}; expected a multiple of twice the {self.heads} heads")
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise HeadError(f"kernel is {self.kernel}; expected an odd number")
+        for name in ("dropout", "answer_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise HeadError(f"{name} is {getattr(self, name)}; expected 0 or more and less than 1")
+        if not 0 < self.lr < np.inf:
+            raise HeadError(f"lr is {self.lr}; expected more than 0")
