@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+import fusion  # noqa: F401  # its heads are registered too
 from affectstack import AffectstackError
-from classifiers import HEADS, Head, HeadError
-from classifiers.branched import BranchedHead
+from classifiers import HEADS, Frames, Head, HeadError
 from classifiers.contract import StaticHead, check_classes, held_out_parts
+from classifiers.network_head import NetworkHead
 
 # Settings that make a head quick to train; a head that is not named here is tested as it is.
 QUICK: dict[str, dict[str, Any]] = {
@@ -25,17 +26,26 @@ QUICK: dict[str, dict[str, Any]] = {
     "dense-dropout": {"hidden": (32,), "dropout": 0.2, "max_epochs": 4},
     "mel-cnn": {"channels": (8, 8), "hidden": 8, "max_epochs": 4},
     "concat": {"hidden": (32, 16), "channels": (8, 8), "joined": 16, "dropout": 0.2, "max_epochs": 4},
-}
+    "temporal-cnn": {"max_epochs": 3, "milestones": ()},
+    "self-attention": {"max_epochs": 3, "milestones": ()},
+    "versatile": {
+        "width": 16, "heads": 2, "layers": 1, "shared_layers": 1, "kernel": 3, "bottleneck": 8,
+        "lr": 3e-3, "max_epochs": 4, "batch": 8,
+    },
+}  # fmt: skip
 # Settings that let a head learn that four epochs teach little; its own tests train it further.
 ENOUGH: dict[str, dict[str, Any]] = {
     "bilstm": {"max_epochs": 15, "lr": 1e-2},
     "dense-dropout": {"max_epochs": 15, "lr": 1e-2},
     "mel-cnn": {"max_epochs": 15, "lr": 1e-2},
     "concat": {"max_epochs": 15, "lr": 1e-2},
+    "temporal-cnn": {"max_epochs": 8},
+    "self-attention": {"max_epochs": 8},
+    "versatile": {"max_epochs": 15},
 }
 STATIC = [name for name in HEADS if issubclass(HEADS[name], StaticHead)]
-BRANCHED = [name for name in HEADS if issubclass(HEADS[name], BranchedHead)]
-HOLDS_SUBJECTS_OUT = ["bilstm", "svc", *BRANCHED]
+NETWORKS = ["bilstm", *(name for name in HEADS if issubclass(HEADS[name], NetworkHead))]
+HOLDS_SUBJECTS_OUT = ["svc", *NETWORKS]
 CLASSES = ["sad", "happy", "angry"]  # not in alphabetical order
 
 LABELS = np.tile(CLASSES, 16)
@@ -67,9 +77,13 @@ def features(head: Head, seed: int = 0) -> Any:
         made = [centres[c] + rng.normal(size=(t, 4)) for c, t in zip(LABELS, lengths, strict=True)]
         return [x.astype(np.float32) for x in made]
 
+    def frames() -> list[Frames]:
+        rows = [(x, np.arange(len(x) + 1.0)) for x in sequences()]
+        return [Frames(x, np.column_stack([t[:-1], t[1:]]), np.ones(len(x), np.bool_)) for x, t in rows]
+
     if head.inputs:
-        made = [list(vectors()) if kind == "static" else sequences() for kind in head.inputs]
-        return list(zip(*made, strict=True))
+        kinds: dict[str, Any] = {"static": lambda: list(vectors()), "sequence": sequences, "frames": frames}
+        return list(zip(*(kinds[kind]() for kind in head.inputs), strict=True))
     return sequences() if head.sequence else vectors()
 
 
@@ -78,14 +92,19 @@ def chosen(X: Any, rows: NDArray[Any]) -> Any:
 
 
 def arrays_of(clip: Any) -> tuple[NDArray[Any], ...]:
-    return clip if isinstance(clip, tuple) else (clip,)
+    parts = clip if isinstance(clip, tuple) else (clip,)
+    return tuple(part.values if isinstance(part, Frames) else part for part in parts)
 
 
 def with_array(clip: Any, place: int, array: NDArray[Any]) -> Any:
     """Return a clip one of whose arrays is another."""
     if not isinstance(clip, tuple):
         return array
-    return tuple(array if i == place else x for i, x in enumerate(clip))
+    return tuple(replaced(x, array) if i == place else x for i, x in enumerate(clip))
+
+
+def replaced(part: Any, array: NDArray[Any]) -> Any:
+    return part._replace(values=array) if isinstance(part, Frames) else array
 
 
 def every_array() -> list[tuple[str, int]]:
@@ -255,7 +274,7 @@ def test_loading_a_damaged_static_head_is_refused(name: str, how: str, tmp_path:
 
 @pytest.mark.parametrize("how", ["empty", "cut", "junk"])
 @pytest.mark.parametrize("file", NETWORK_FILES)
-@pytest.mark.parametrize("name", ["bilstm", *BRANCHED])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_loading_a_damaged_network_is_refused(name: str, file: str, how: str, tmp_path: Path) -> None:
     head = quick(name)
     head.fit(features(head), LABELS, SUBJECTS).save(tmp_path)
