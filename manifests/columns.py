@@ -59,8 +59,8 @@ def sides_of(manifest: Manifest, column: str) -> Sides | None:
     _refuse_in_two(groups, f"{where} puts subject", "sides", "stands on one side")
     if missing := [side for side in SIDES if side not in groups]:
         raise ManifestError(
-            f"{where} names no subject for {' and none for '.join(missing)}; a split of one fold needs train, "
-            "development and test. Use folds: {by: subject, k: 5, seed: 0} where there is none"
+            f"{where} names no subject for {' and none for '.join(missing)}; a split of one fold needs "
+            "train, development and test. Use folds: {by: subject, k: 5, seed: 0} where there is none"
         )
     return Sides(frozenset(groups["development"]), frozenset(groups["test"]))
 

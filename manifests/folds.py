@@ -164,7 +164,8 @@ def _published(clips: Mapping[str, int], name: str, split: Published, inner: int
     if not test or not development or frozenset(clips) - test == development:
         raise ManifestError(
             f"folds: split {name!r} needs its test actors {_spaced(split.tests[0])}, its validation actors "
-            f"{_spaced(split.development)} and others to train on; the manifest has {', '.join(sorted(clips))}"
+            f"{_spaced(split.development)} and others to train on; the manifest has "
+            f"{', '.join(sorted(clips))}"
         )
     return _single(test, development, clips, name)
 
@@ -177,8 +178,8 @@ def _numbered(
     strangers = sorted(s for s in clips if actors.get(s) not in split.actors)
     if strangers:
         raise ManifestError(
-            f"folds: split {name!r} is made of {split.corpus} actors {split.actors[0]} to {split.actors[-1]}; "
-            f"the manifest has subject {', '.join(map(repr, strangers[:5]))}. "
+            f"folds: split {name!r} is made of {split.corpus} actors {split.actors[0]} to "
+            f"{split.actors[-1]}; the manifest has subject {', '.join(map(repr, strangers[:5]))}. "
             "Use folds: {by: subject, k: 5, seed: 0}"
         )
     return [frozenset(s for s, actor in actors.items() if actor in part) for part in parts]

@@ -2,12 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from manifests.corpus import MEDIA_SUFFIXES
-from manifests.manifest import ManifestError
+from manifests.manifest import MEDIA_COLUMNS, ManifestError
 from manifests.paths import path_problem
 
 Place = Callable[[Path], tuple[str, str] | str]
@@ -29,15 +29,35 @@ class Takes:
         """Say what was left out and why."""
         return [f"left out {reason}: {n}" for reason, n in sorted(self.left_out.items())]
 
-    def refuse_none(self, root: Path, expected: str) -> None:
-        """Refuse a folder without any take.
+    def none(self, place: Path, expected: str) -> ManifestError:
+        """Return the error of a place without what was expected; it says what was left out instead."""
+        reasons = ", ".join(f"{reason}: {n}" for reason, n in sorted(self.left_out.items()))
+        return ManifestError(f"{place}: no {expected}" + (f"; left out {reasons}" if reasons else ""))
 
-        Raises:
-            ManifestError: If there is none; it says what was left out instead.
+    def labelled(self, labels: Collection[str]) -> list[str]:
+        """Return the clips that have labels, in order; count those without, and labels without a clip."""
+        for reason, clips in (
+            ("clips without labels", set(self.files).difference(labels)),
+            ("labels of clips that are not there", set(labels).difference(self.files)),
+        ):
+            if clips:
+                self.left_out[reason] += len(clips)
+        return sorted(set(self.files).intersection(labels))
+
+    def media(self, clip: str) -> dict[str, str]:
+        """Choose one file per medium of a take whose files are told apart by suffix; count the others.
+
+        Returns:
+            Paths by medium, empty where there is none; of several formats the one that `MEDIA_SUFFIXES`
+            names first.
         """
-        if not self.files:
-            reasons = ", ".join(f"{reason}: {n}" for reason, n in sorted(self.left_out.items()))
-            raise ManifestError(f"{root}: no {expected}" + (f"; left out {reasons}" if reasons else ""))
+        files = self.files[clip]
+        chosen = dict.fromkeys(MEDIA_COLUMNS, "")
+        for suffix, medium in MEDIA_SUFFIXES.items():
+            chosen[medium] = chosen[medium] or files.get(suffix, "")
+        if spare := len(files) - sum(map(bool, chosen.values())):
+            self.left_out["other formats of a take"] += spare
+        return chosen
 
 
 def takes_below(root: Path, corpus: str, place: Place) -> Takes:
@@ -71,19 +91,6 @@ def takes_below(root: Path, corpus: str, place: Place) -> Takes:
             found = "second copies of a take"
         takes.left_out[found] += 1
     return takes
-
-
-def best_media(files: Mapping[str, str]) -> dict[str, str]:
-    """Choose one file per medium of a take whose files are told apart by their suffixes.
-
-    Returns:
-        Paths by medium; of several formats the one that `MEDIA_SUFFIXES` names first.
-    """
-    chosen: dict[str, str] = {}
-    for suffix, medium in MEDIA_SUFFIXES.items():
-        if suffix in files:
-            chosen.setdefault(medium, files[suffix])
-    return chosen
 
 
 def _media_files(root: Path) -> list[Path]:

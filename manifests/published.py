@@ -25,10 +25,10 @@ class Published:
 _RAVDESS = range(1, 25)
 _CREMA_D = range(1001, 1092)
 
-# "mmer": Luna-Jimenez et al. 2022. "katerynach": Chumachenko et al. 2022. "crema-d-N": the speakers whose rows
-# say Test and Development in VAVL/data/CREMA-D/labels_consensus_6class_M/label_consensus_N.csv of
-# github.com/ilucasgoncalves/VAVL (Goncalves et al. 2023). The five share test speakers: they are five draws, no
-# cross-validation.
+# "mmer": Luna-Jimenez et al. 2022. "katerynach": Chumachenko et al. 2022. "crema-d-N": Goncalves et al.,
+# arXiv 2305.07216: the speakers whose rows say Test and Development in the file label_consensus_N.csv of
+# VAVL/data/CREMA-D/labels_consensus_6class_M at github.com/ilucasgoncalves/VAVL. The five share test
+# speakers: they are five draws, no cross-validation.
 _MMER = (
     (2, 5, 14, 15, 16),
     (3, 6, 7, 13, 18),

@@ -42,7 +42,8 @@ class Ravdess(Corpus):
     def read(self, root: Path) -> Reading:
         """Read every RAVDESS file below `root`, in any folder layout."""
         takes = takes_below(root, "RAVDESS", self._place)
-        takes.refuse_none(root, f"RAVDESS {self.channel} files (names like 03-01-05-01-01-01-16.wav)")
+        if not takes.files:
+            raise takes.none(root, f"RAVDESS {self.channel} files (names like 03-01-05-01-01-01-16.wav)")
         frame = pd.DataFrame([_row(clip, takes.files[clip]) for clip in sorted(takes.files, key=_order)])
         manifest = Manifest(frame, source="RAVDESS", root=root)
         return Reading(manifest, "emotion", EMOTIONS, "mmer", takes.notes())

@@ -127,7 +127,9 @@ def test_crema_d_splits_have_the_published_sizes(number: int) -> None:
 
 def test_crema_d_splits_are_of_crema_d_actors() -> None:
     message = refusal("crema-d-1", of({"1001": 1, "1092": 1}))
-    assert "split 'crema-d-1' is made of CREMA-D actors 1001 to 1091; the manifest has subject '1092'" in message
+    assert (
+        "split 'crema-d-1' is made of CREMA-D actors 1001 to 1091; the manifest has subject '1092'" in message
+    )
 
 
 def test_an_unknown_split_that_is_nearly_a_published_one_is_suggested() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from manifests import ManifestError
-from manifests.listing import Takes, best_media, takes_below
+from manifests.listing import Takes, takes_below
 
 
 def tree(root: Path, *names: str) -> Path:
@@ -44,17 +44,34 @@ def test_the_copy_that_is_kept_does_not_depend_on_the_file_system(
         assert takes_below(tmp_path, "TEST", by_suffix).files == {"a": {".wav": "a/a.wav"}}
 
 
-def test_a_folder_without_takes_is_refused_with_what_it_has_instead(tmp_path: Path) -> None:
+def test_an_error_about_nothing_says_what_was_left_out(tmp_path: Path) -> None:
     takes = takes_below(tree(tmp_path, "x1.wav"), "TEST", by_suffix)
-    with pytest.raises(ManifestError, match=r"no TEST files; left out files that begin with x: 1$"):
-        takes.refuse_none(tmp_path, "TEST files")
-    with pytest.raises(ManifestError, match="no TEST files$"):
-        Takes().refuse_none(tmp_path, "TEST files")
+    assert str(takes.none(Path("here"), "TEST files")) == (
+        "here: no TEST files; left out files that begin with x: 1"
+    )
+    assert str(Takes().none(Path("here"), "TEST files")) == "here: no TEST files"
+
+
+def test_an_absent_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="no such folder; give the TEST root with --root"):
         takes_below(tmp_path / "none", "TEST", by_suffix)
 
 
-def test_of_several_formats_the_lossless_sound_is_chosen() -> None:
+def test_of_several_formats_the_lossless_sound_is_chosen_and_the_others_are_counted() -> None:
     files = {".mp3": "AudioMP3/a.mp3", ".wav": "AudioWAV/a.wav", ".flv": "VideoFlash/a.flv"}
-    assert best_media(files) == {"audio": "AudioWAV/a.wav", "video": "VideoFlash/a.flv"}
-    assert best_media({".mp3": "a.mp3"}) == {"audio": "a.mp3"}
+    takes = Takes({"a": files, "b": {".mp3": "b.mp3"}})
+    assert takes.media("a") == {"audio": "AudioWAV/a.wav", "video": "VideoFlash/a.flv", "text": ""}
+    assert takes.media("b") == {"audio": "b.mp3", "video": "", "text": ""}
+    assert takes.notes() == ["left out other formats of a take: 1"]
+
+
+def test_clips_and_labels_that_lack_each_other_are_counted() -> None:
+    takes = Takes({"b": {}, "a": {}, "c": {}})
+    assert takes.labelled({"b": 1, "a": 2, "x": 3, "y": 4}) == ["a", "b"]
+    assert takes.notes() == [
+        "left out clips without labels: 1",
+        "left out labels of clips that are not there: 2",
+    ]
+    takes = Takes({"a": {}})
+    assert takes.labelled(["a"]) == ["a"]
+    assert takes.notes() == []
