@@ -6,7 +6,7 @@ all with the same labels. A row has the clip's file name, its labels, the speake
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -73,6 +73,11 @@ class Consensus:
     def sides_of(self, clip: str) -> dict[str, str]:
         """Return the side of a clip in every partition; empty where a file does not list it."""
         return {column: sides.get(clip, "") for column, sides in self.sides.items()}
+
+    def notes(self, clips: Collection[str]) -> list[str]:
+        """Say of how many clips a file does not say the side."""
+        absent = {column: len(set(clips).difference(sides)) for column, sides in self.sides.items()}
+        return [f"{column} is empty where its file lacks the clip: {n}" for column, n in absent.items() if n]
 
 
 def label_files(labels: Path) -> list[Path]:

@@ -50,6 +50,7 @@ class CremaD(Corpus):
         if not takes.files:
             raise takes.none(root, "CREMA-D files (names like 1001_DFA_ANG_XX.wav)")
         folds: str | dict[str, object] = {"by": "subject", "k": 5, "seed": 0}
+        notes: list[str] = []
         if self.labels is None:
             rows = [_row(clip, takes) for clip in sorted(takes.files)]
         else:
@@ -57,9 +58,10 @@ class CremaD(Corpus):
             rows = list(_voted(takes, votes))
             if not rows:
                 raise takes.none(self.labels, f"votes with a winner for the clips below {root}")
-            folds = votes.partitions[0] if votes.partitions else folds
+            folds = next(iter(votes.sides.sides), folds)
+            notes = votes.sides.notes([row["clip_id"] for row in rows])
         manifest = Manifest(pd.DataFrame(rows), source="CREMA-D", root=root)
-        return Reading(manifest, "emotion", EMOTIONS, folds, takes.notes())
+        return Reading(manifest, "emotion", EMOTIONS, folds, [*takes.notes(), *notes])
 
 
 def clip_of(stem: str) -> str | None:
@@ -107,4 +109,4 @@ def _voted(takes: Takes, votes: Votes) -> Iterator[dict[str, str]]:
             takes.left_out["clips whose votes have no single winner"] += 1
             continue
         columns = {f"votes:{e}": share for e, share in zip(EMOTIONS, shares, strict=True)}
-        yield {**_row(clip, takes), "emotion": won, **columns, **votes.sides(clip)}
+        yield {**_row(clip, takes), "emotion": won, **columns, **votes.sides.sides_of(clip)}

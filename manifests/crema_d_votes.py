@@ -25,20 +25,11 @@ class Votes:
 
     Attributes:
         shares: Of each clip, the share of each of `EMOTIONS`, as text.
-        consensus: What the label files say besides; nothing where the corpus's own table was read.
+        sides: What the label files say of partitions; nothing where the corpus's own table was read.
     """
 
     shares: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    consensus: Consensus = field(default_factory=Consensus)
-
-    @property
-    def partitions(self) -> list[str]:
-        """The columns of partitions."""
-        return list(self.consensus.sides)
-
-    def sides(self, clip: str) -> dict[str, str]:
-        """Return the side of a clip in every partition."""
-        return self.consensus.sides_of(clip)
+    sides: Consensus = field(default_factory=Consensus)
 
 
 def read_votes(labels: Path, clip_of: Callable[[str], str | None]) -> Votes:

@@ -52,9 +52,10 @@ class MspImprov(Corpus):
         ]
         if not rows:
             raise takes.none(self.labels, f"labels of the clips below {root}")
-        reversed_ = "arousal is 6 - EmoAct, " if self.reverse_arousal else ""
-        notes = [*takes.notes(), f"{reversed_}scores from 1 to 5 became 0 to 1"]
         manifest = Manifest(pd.DataFrame(rows), source="MSP-IMPROV", root=root)
+        reversed_ = "arousal is 6 - EmoAct, " if self.reverse_arousal else ""
+        sides = found.notes([row["clip_id"] for row in rows])
+        notes = [*takes.notes(), *sides, f"{reversed_}scores from 1 to 5 became 0 to 1"]
         return Reading(manifest, "", (), next(iter(found.sides)), notes, ATTRIBUTES)
 
     def _targets(self, row: Row) -> dict[str, str]:

@@ -8,7 +8,7 @@ MSP_HEADER = "FileName,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set"
 
 # Rows of label_consensus_1.csv (VAVL) as published.
 CREMA_ROWS = (
-    "1026_IEO_ANG_HI.wav,0.856,0.104,0.01,0.01,0.01,0.01,1026,Male,Train",
+    "1026_IEO_ANG_HI.wav,0.856,0.01,0.01,0.104,0.01,0.01,1026,Male,Train",
     "1011_TAI_DIS_XX.wav,0.01,0.104,0.762,0.01,0.104,0.01,1011,Male,Test",
     "1007_IOM_HAP_XX.wav,0.01,0.01,0.01,0.01,0.01,0.95,1007,Female,Development",
     "1038_MTI_SAD_XX.wav,0.01,0.668,0.01,0.198,0.104,0.01,1038,Male,Development",

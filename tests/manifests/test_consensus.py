@@ -44,6 +44,8 @@ def test_every_file_gives_the_sides_of_its_partition(tmp_path: Path) -> None:
     assert found.sides_of(FIRST) == {"partition1": "train", "partition2": "test"}
     last = "MSP-IMPROV-S15N-F04-T-FM01"
     assert found.sides_of(last) == {"partition1": "development", "partition2": ""}
+    assert found.notes(found.clips) == ["partition2 is empty where its file lacks the clip: 3"]
+    assert found.notes([FIRST]) == []
     assert found.clips[last].cells["EmoVal"] == "3.5"
 
 

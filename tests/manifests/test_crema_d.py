@@ -148,6 +148,25 @@ def test_labels_of_other_clips_alone_are_refused(tmp_path: Path) -> None:
         CremaD(labels).read(touch(tmp_path / "clips", f"{ANGRY}.wav"))
 
 
+def test_clips_that_one_of_the_files_lacks_are_noted(tmp_path: Path) -> None:
+    table(tmp_path / "labels/label_consensus_2.csv", CREMA_HEADER, CREMA_ROWS[:3])
+    labelled(tmp_path, *CREMA_ROWS)
+    reading = CremaD(tmp_path / "labels").read(tmp_path / "clips")
+    assert reading.notes == ["partition2 is empty where its file lacks the clip: 2"]
+    assert reading.folds == "partition1"
+    with pytest.raises(ManifestError, match="CREMA-D: column 'partition2' is empty in 2 of 5 rows"):
+        make_folds("partition2", reading.manifest)
+
+
+def test_the_corpus_own_votes_label_clips_and_leave_folds_to_subjects(tmp_path: Path) -> None:
+    header = '"","A","D","F","H","N","S","fileName","numResponses"'
+    votes = table(tmp_path / "tabulatedVotes.csv", header, ['"307320",0,0,0,9,1,0,"1090_MTI_HAP_XX",10'])
+    reading = CremaD(votes).read(touch(tmp_path, "1090_MTI_HAP_XX.wav"))
+    row = only_row(reading)
+    assert (row["emotion"], row["votes:happy"], row["votes:neutral"]) == ("happy", "0.9", "0.1")
+    assert reading.folds == {"by": "subject", "k": 5, "seed": 0}
+
+
 def test_the_published_sides_are_a_fold(tmp_path: Path) -> None:
     reading = labelled(tmp_path, *CREMA_ROWS)
     assert reading.folds == "partition1"

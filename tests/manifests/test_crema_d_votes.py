@@ -36,8 +36,7 @@ def test_shares_stay_as_the_file_writes_them(tmp_path: Path) -> None:
     assert votes.shares["1066_MTI_ANG_XX"] == (
         "0.532222222", "0.01", "0.114444444", "0.114444444", "0.218888889", "0.01"
     )  # fmt: skip
-    assert votes.partitions == ["partition1"]
-    assert votes.sides("1066_MTI_ANG_XX") == {"partition1": "test"}
+    assert votes.sides.sides_of("1066_MTI_ANG_XX") == {"partition1": "test"}
 
 
 def test_the_winner_has_most_votes_and_there_may_be_none() -> None:
@@ -80,7 +79,7 @@ def test_counts_of_those_who_heard_and_saw_are_read_and_no_others(tmp_path: Path
     votes = read(table(tmp_path / "tabulatedVotes.csv", TABULATED, COUNTS))
     assert sorted(votes.shares) == ["1090_ITH_SAD_XX", "1090_MTI_HAP_XX", "1091_IEO_ANG_MD"]
     assert winner(votes.shares["1091_IEO_ANG_MD"]) is None
-    assert (votes.partitions, votes.sides("1090_ITH_SAD_XX")) == ([], {})
+    assert votes.sides.sides_of("1090_ITH_SAD_XX") == {}
 
 
 @pytest.mark.parametrize("clip", SMOOTHED)

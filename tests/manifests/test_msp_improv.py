@@ -137,6 +137,14 @@ def test_the_published_sides_are_a_fold(tmp_path: Path) -> None:
     assert fold.train == {"F02", "F04", "M02", "M06"}
 
 
+def test_clips_that_one_of_the_files_lacks_are_noted(tmp_path: Path) -> None:
+    labels, root = made(tmp_path)
+    table(labels.with_name("labels_consensus_2.csv"), MSP_HEADER, MSP_ROWS[:4])
+    assert MspImprov(labels.parent).read(root).notes[:-1] == [
+        "partition2 is empty where its file lacks the clip: 1"
+    ]
+
+
 def test_sessions_may_be_folds(tmp_path: Path) -> None:
     folds = make_folds("session", reading(tmp_path).manifest)
     assert [fold.test for fold in folds] == [{"F02", "M02"}, {"F04"}, {"M05"}, {"M06"}]
