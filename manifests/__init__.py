@@ -3,5 +3,6 @@
 from manifests.corpora import CORPORA, Corpus
 from manifests.folds import Fold, Folds, make_folds
 from manifests.manifest import Manifest, ManifestError
+from manifests.published import PUBLISHED
 
-__all__ = ["CORPORA", "Corpus", "Fold", "Folds", "Manifest", "ManifestError", "make_folds"]
+__all__ = ["CORPORA", "PUBLISHED", "Corpus", "Fold", "Folds", "Manifest", "ManifestError", "make_folds"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from manifests.manifest import Manifest
 
 MEDIA_SUFFIXES = {
-    **dict.fromkeys((".mp4", ".mov", ".mkv", ".avi", ".mpg", ".mpeg", ".webm", ".m4v"), "video"),
+    **dict.fromkeys((".mp4", ".mov", ".mkv", ".avi", ".mpg", ".mpeg", ".webm", ".m4v", ".flv"), "video"),
     **dict.fromkeys((".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus"), "audio"),
     ".txt": "text",
 }
@@ -19,10 +19,11 @@ class Reading:
 
     Attributes:
         manifest: Its clips.
-        label: The label column.
+        label: The label column; empty where there is none.
         classes: The classes in their canonical order.
         folds: The split that this corpus is usually scored on, as `make_folds` takes it.
-        notes: What was left out and why, one sentence each.
+        notes: What was left out and why, and what was done to labels, one sentence each.
+        attributes: Columns of continuous labels, where clips have these in place of classes.
     """
 
     manifest: Manifest
@@ -30,6 +31,7 @@ class Reading:
     classes: tuple[str, ...]
     folds: str | dict[str, object]
     notes: list[str] = field(default_factory=list)
+    attributes: tuple[str, ...] = ()
 
 
 class Corpus(ABC):

@@ -6,20 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from affectstack import did_you_mean
+from manifests.columns import numbered_parts, sides_of
 from manifests.manifest import Manifest, ManifestError
+from manifests.published import PUBLISHED, Published
 
-# Held-out actors per fold. "mmer": Luna-Jimenez et al. 2022, five folds. "katerynach": Chumachenko
-# et al. 2022, one test set with its own validation actors. Actors are 1-based, as in RAVDESS.
-_MMER = (
-    (2, 5, 14, 15, 16),
-    (3, 6, 7, 13, 18),
-    (10, 11, 12, 19, 20),
-    (8, 17, 21, 23, 24),
-    (1, 4, 9, 22),
-)
-_KATERYNACH_TEST = (5, 10, 16, 19)
-_KATERYNACH_VALIDATION = (11, 13, 18, 22)
-_NAMED = ("mmer", "katerynach", "loso")
+_NAMED = (*PUBLISHED, "loso")
 _INNER = 4
 
 
@@ -79,11 +70,12 @@ def make_folds(spec: str | Mapping[str, object], manifest: Manifest, inner: int 
     """Build the folds that an experiment asks for.
 
     Args:
-        spec: `"mmer"`, `"katerynach"`, `"loso"`, the name of a manifest column that numbers the held-out
-            fold of each row, or `{"by": "subject", "k": 5, "seed": 0}`.
+        spec: `"loso"`, the name of a published split (see `PUBLISHED`), `{"by": "subject", "k": 5,
+            "seed": 0}`, or the name of a manifest column. That numbers the held-out fold of each row, or
+            says train, development or test in every row: one fold.
         manifest: The clips; their subjects are what is split.
-        inner: How many inner folds to make inside every training part. The katerynaCh split
-            brings its own: the published validation actors.
+        inner: How many inner folds to make inside every training part. A split with development subjects
+            brings its own: these are the one inner fold that is held out.
 
     Returns:
         The folds. Subjects that never are test subjects are training subjects in every fold.
@@ -100,13 +92,14 @@ def make_folds(spec: str | Mapping[str, object], manifest: Manifest, inner: int 
         parts = [frozenset({s}) for s in sorted(clips)]
         _need_subjects(len(parts), 2, "leave-one-subject-out")
         return _with_inner(parts, clips, inner, "leave-one-subject-out")
-    if spec == "mmer":
-        parts = [p for p in _numbered(clips, _MMER, "mmer") if p]
-        return _with_inner(parts, clips, inner, "mmer")
-    if spec == "katerynach":
-        return _katerynach(clips)
+    if spec in PUBLISHED:
+        return _published(clips, spec, PUBLISHED[spec], inner)
     if spec in manifest.frame:
-        return _with_inner(_from_column(manifest, spec), clips, inner, f"column {spec!r}")
+        name = f"column {spec!r}"
+        sides = sides_of(manifest, spec)
+        if sides is None:
+            return _with_inner(numbered_parts(manifest, spec), clips, inner, name)
+        return _single(sides.test, sides.development, clips, name)
     raise ManifestError(
         f"folds: unknown split {spec!r}{did_you_mean(spec, [*_NAMED, *manifest.frame.columns])}"
     )
@@ -164,56 +157,41 @@ def _need_subjects(found: int, expected: int, what: str) -> None:
         raise ManifestError(f"folds: {what} need at least {expected} subjects, the manifest has {found}")
 
 
-def _numbered(clips: Mapping[str, int], parts: Sequence[Sequence[int]], name: str) -> list[frozenset[str]]:
+def _published(clips: Mapping[str, int], name: str, split: Published, inner: int) -> Folds:
+    if not split.development:
+        return _with_inner([p for p in _numbered(clips, name, split, split.tests) if p], clips, inner, name)
+    test, development = _numbered(clips, name, split, (*split.tests, split.development))
+    if not test or not development or frozenset(clips) - test == development:
+        raise ManifestError(
+            f"folds: split {name!r} needs its test actors {_spaced(split.tests[0])}, its validation actors "
+            f"{_spaced(split.development)} and others to train on; the manifest has "
+            f"{', '.join(sorted(clips))}"
+        )
+    return _single(test, development, clips, name)
+
+
+def _numbered(
+    clips: Mapping[str, int], name: str, split: Published, parts: Sequence[Sequence[int]]
+) -> list[frozenset[str]]:
     """Match the subjects of a manifest with the actor numbers of a published split."""
     actors = {s: int(s) for s in clips if s.isdecimal()}
-    known = set().union(*parts) if name == "mmer" else set(range(1, 25))
-    strangers = sorted(s for s in clips if actors.get(s) not in known)
+    strangers = sorted(s for s in clips if actors.get(s) not in split.actors)
     if strangers:
         raise ManifestError(
-            f"folds: split {name!r} is made of RAVDESS actors 1 to 24; the manifest has subject "
-            f"{', '.join(map(repr, strangers[:5]))}. Use folds: {{by: subject, k: 5, seed: 0}}"
+            f"folds: split {name!r} is made of {split.corpus} actors {split.actors[0]} to "
+            f"{split.actors[-1]}; the manifest has subject {', '.join(map(repr, strangers[:5]))}. "
+            "Use folds: {by: subject, k: 5, seed: 0}"
         )
     return [frozenset(s for s, actor in actors.items() if actor in part) for part in parts]
 
 
-def _katerynach(clips: Mapping[str, int]) -> Folds:
-    test, validation = _numbered(clips, (_KATERYNACH_TEST, _KATERYNACH_VALIDATION), "katerynach")
-    train = frozenset(clips) - test
-    if not test or not validation or train == validation:
-        raise ManifestError(
-            "folds: split 'katerynach' needs its test actors 5 10 16 19, its validation actors "
-            f"11 13 18 22 and others to train on; the manifest has {', '.join(sorted(clips))}"
-        )
-    return Folds([Fold(0, test, train, (validation,))], "katerynach")
+def _single(test: frozenset[str], development: frozenset[str], clips: Mapping[str, int], name: str) -> Folds:
+    """Make the one fold of a split with development subjects, who train where nothing is chosen."""
+    return Folds([Fold(0, test, frozenset(clips) - test, (development,))], name)
 
 
-def _from_column(manifest: Manifest, column: str) -> list[frozenset[str]]:
-    groups: dict[str, set[str]] = {}
-    frame = manifest.frame  # every view: one that names another fold is a mistake
-    for value, subject in zip(frame[column].astype(str), frame["subject"], strict=True):
-        groups.setdefault(value, set()).add(subject)
-    groups.pop("", None)
-    both = _in_two(groups)
-    if both:
-        raise ManifestError(
-            f"{manifest.source}: column {column!r} puts subject {both[0]!r} into folds "
-            f"{both[1]!r} and {both[2]!r}; every subject belongs to one fold"
-        )
-    return [frozenset(groups[name]) for name in _ordered(groups)]
-
-
-def _ordered(names: Mapping[str, object]) -> list[str]:
-    return sorted(names, key=lambda n: (not n.isdecimal(), int(n) if n.isdecimal() else 0, n))
-
-
-def _in_two(groups: Mapping[str, set[str]]) -> tuple[str, str, str] | None:
-    first: dict[str, str] = {}
-    for name in _ordered(groups):
-        for subject in sorted(groups[name]):
-            if first.setdefault(subject, name) != name:
-                return subject, first[subject], name
-    return None
+def _spaced(actors: Sequence[int]) -> str:
+    return " ".join(map(str, actors))
 
 
 def _refuse_overlap(subjects: set[str] | frozenset[str], where: str) -> None:

@@ -4,16 +4,14 @@ Livingstone and Russo 2018, doi 10.1371/journal.pone.0196391. A file name is sev
 `MM-VV-EE-II-SS-RR-AA`: modality, vocal channel, emotion, intensity, statement, repetition, actor.
 """
 
-import os
 import re
-from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
 from manifests.corpus import MEDIA_SUFFIXES, Corpus, Reading
-from manifests.manifest import Manifest, ManifestError
-from manifests.paths import path_problem
+from manifests.listing import takes_below
+from manifests.manifest import Manifest
 
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 _MODALITY = {"01": "audio-video", "02": "video-only", "03": "audio-only"}
@@ -43,30 +41,17 @@ class Ravdess(Corpus):
 
     def read(self, root: Path) -> Reading:
         """Read every RAVDESS file below `root`, in any folder layout."""
-        if not root.is_dir():
-            raise ManifestError(f"{root}: no such folder; give the RAVDESS root with --root")
-        left_out: Counter[str] = Counter()
-        takes: dict[str, dict[str, str]] = {}
-        for path in _media_files(root):
-            fields = path.stem.split("-")
-            problem = path_problem(path.relative_to(root).as_posix())
-            reason = f"files whose path {problem}" if problem else self._reason_to_skip(path, fields)
-            if reason is None:
-                files = takes.setdefault(path.stem[3:], {})
-                kind = f"{MEDIA_SUFFIXES[path.suffix.lower()]}{fields[0]}"
-                if kind not in files:
-                    files[kind] = path.relative_to(root).as_posix()
-                    continue
-                reason = "second copies of a take"
-            left_out[reason] += 1
-        if not takes:
-            raise ManifestError(
-                f"{root}: no RAVDESS {self.channel} files (names like 03-01-05-01-01-01-16.wav)"
-                + _listing(left_out)
-            )
-        frame = pd.DataFrame([_row(clip, takes[clip]) for clip in sorted(takes, key=_order)])
-        notes = [f"left out {reason}: {n}" for reason, n in sorted(left_out.items())]
-        return Reading(Manifest(frame, source="RAVDESS", root=root), "emotion", EMOTIONS, "mmer", notes)
+        takes = takes_below(root, "RAVDESS", self._place)
+        if not takes.files:
+            raise takes.none(root, f"RAVDESS {self.channel} files (names like 03-01-05-01-01-01-16.wav)")
+        frame = pd.DataFrame([_row(clip, takes.files[clip]) for clip in sorted(takes.files, key=_order)])
+        manifest = Manifest(frame, source="RAVDESS", root=root)
+        return Reading(manifest, "emotion", EMOTIONS, "mmer", takes.notes())
+
+    def _place(self, path: Path) -> tuple[str, str] | str:
+        fields = path.stem.split("-")
+        reason = self._reason_to_skip(path, fields)
+        return reason or (path.stem[3:], f"{MEDIA_SUFFIXES[path.suffix.lower()]}{fields[0]}")
 
     def _reason_to_skip(self, path: Path, fields: list[str]) -> str | None:
         if not _STEM.fullmatch(path.stem):
@@ -79,14 +64,6 @@ class Ravdess(Corpus):
         if _CHANNEL[fields[1]] != self.channel:
             return f"files of the {_CHANNEL[fields[1]]} channel"
         return None
-
-
-def _media_files(root: Path) -> list[Path]:
-    """List media below `root` in an order that does not depend on the file system."""
-    found = []
-    for folder, _, names in os.walk(root):
-        found += [Path(folder, n) for n in names if Path(n).suffix.lower() in MEDIA_SUFFIXES]
-    return sorted(found, key=lambda p: p.relative_to(root).as_posix())
 
 
 def _order(clip_id: str) -> tuple[str, str]:
@@ -110,9 +87,3 @@ def _row(clip_id: str, files: dict[str, str]) -> dict[str, str]:
         "actor": actor,
         "sex": "male" if int(actor) % 2 else "female",
     }
-
-
-def _listing(left_out: Counter[str]) -> str:
-    if not left_out:
-        return ""
-    return "; left out " + ", ".join(f"{reason}: {n}" for reason, n in sorted(left_out.items()))

@@ -10,6 +10,7 @@ from extractors.media import duration
 from manifests import Corpus, Manifest
 from manifests.archive import folder_beside, is_archive, unpack
 from manifests.archive_members import size_text
+from manifests.corpus import Reading
 from pipeline import recipes
 from pipeline.cli import relative_to_cwd, say
 from pipeline.experiment import dump, override, parse
@@ -47,27 +48,17 @@ def begin(
     for note in reading.notes:
         say(note)
     manifest = with_durations(reading.manifest.with_hashes(root), root)
-    labelled: dict[str, Any] = {
-        "label": reading.label,
-        "classes": list(reading.classes),
-        "folds": reading.folds,
-    }
-    document: dict[str, Any] = {
-        "manifest": "manifest.csv",
-        "root": str(root.resolve()),
-        **(labelled if reading.classes else {}),
-        **recipes.read(recipe),
-    }
-    document = override(document, overrides)
+    document = override({**described(reading, root), **recipes.read(recipe)}, overrides)
     parse(document, file.name)
     document = _with_paths_from_here(document)
     workspace = Workspace(parse(document, file.name), file.parent.resolve(), file)
     counted = f"{len(manifest)} clips"
     if reading.classes:
-        folds = workspace.folds(manifest)
         workspace.classes(manifest)
-        counted += f", {manifest.frame['subject'].nunique()} subjects, {len(reading.classes)} classes"
-        counted += f", {len(folds)} folds ({folds.name})"
+    if reading.classes or reading.attributes:
+        folds = workspace.folds(manifest)
+        counted += f", {manifest.frame['subject'].nunique()} subjects, {_labels(reading)}"
+        counted += f", {len(folds)} fold{'' if len(folds) == 1 else 's'} ({folds.name})"
     heading = f"# {corpus}, recipe {recipe}. The README explains every key.\n"
     manifest_file = file.with_name("manifest.csv")
     _write(manifest_file, manifest, force=force)
@@ -75,6 +66,20 @@ def begin(
     say(counted)
     say(f"wrote {relative_to_cwd(manifest_file)}, {relative_to_cwd(file)}")
     return document
+
+
+def described(reading: Reading, root: Path) -> dict[str, Any]:
+    """Return what an experiment says of a corpus: where it lies, its labels and the folds it is scored on."""
+    document: dict[str, Any] = {"manifest": "manifest.csv", "root": str(root.resolve())}
+    if reading.attributes:
+        document |= {"attributes": list(reading.attributes), "folds": reading.folds}
+    elif reading.classes:
+        document |= {"label": reading.label, "classes": list(reading.classes), "folds": reading.folds}
+    return document
+
+
+def _labels(reading: Reading) -> str:
+    return ", ".join(reading.attributes) if reading.attributes else f"{len(reading.classes)} classes"
 
 
 def _folder(root: Path) -> Path:

@@ -31,6 +31,12 @@ def init(
     subject_column: Annotated[str | None, typer.Option(help="Corpus 'table': the subject.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Corpus 'table': the label.")] = None,
     clip_id_column: Annotated[str | None, typer.Option(help="Corpus 'table': the clip's id.")] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Corpora 'crema_d' and 'msp_improv': a published label file, or the folder of all."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
     overrides: SetOption = None,
 ) -> int:
@@ -41,7 +47,7 @@ def init(
         "label": label_column,
         "clip_id": clip_id_column,
     }
-    options = {k: v for k, v in {"table": table, **columns}.items() if v is not None}
+    options = {k: v for k, v in {"table": table, **columns, "labels": labels}.items() if v is not None}
     if Path(experiment).name != experiment:
         raise ConfigError(f"--experiment {experiment}: expected a file name; --out says where it goes")
     reader: Corpus = build(CORPORA, corpus, options, f"--corpus {corpus}", Path.cwd())

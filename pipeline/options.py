@@ -63,10 +63,9 @@ def build(
         if p.default is inspect.Parameter.empty and p.name not in arguments
     ]
     if missing:
-        raise ConfigError(
-            f"{where}: {name} needs {', '.join(map(repr, missing))}; add it to the experiment, "
-            f"or give --set {where}.{missing[0]}=…"
-        )
+        add = f"add it to the experiment, or give --set {where}.{missing[0]}=…"
+        how = f"give --{missing[0]}" if where.startswith("--") else add  # asked for by a command's own option
+        raise ConfigError(f"{where}: {name} needs {', '.join(map(repr, missing))}; {how}")
     return kind(**arguments)
 
 

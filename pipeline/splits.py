@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from manifests import Fold, Folds, Manifest, ManifestError, make_folds
+from manifests import PUBLISHED, Fold, Folds, Manifest, ManifestError, make_folds
 from pipeline.options import ConfigError
 
-_PUBLISHED = ("mmer", "katerynach")
 # Seeds in a row that draw nothing new: of 100 equally likely partitions all were drawn by then.
 _BARREN = 1000
 _Partition = frozenset[frozenset[str]]
@@ -91,7 +90,7 @@ def named_splits(
         ManifestError: If a split that is wanted does not fit the subjects.
     """
     found = {own.name: own}
-    for name in _PUBLISHED if wanted is None else wanted:
+    for name in PUBLISHED if wanted is None else wanted:
         try:
             folds = make_folds(name, manifest, inner)
         except ManifestError:

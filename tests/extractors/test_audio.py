@@ -77,6 +77,19 @@ def test_the_sound_of_a_video_is_read_at_its_time(tmp_path: Path, suffix: str, c
     assert len(sound.samples) / RATE == pytest.approx(2, abs=0.1)
 
 
+def test_the_sound_of_a_flash_video_is_read(tmp_path: Path) -> None:
+    """The videos of CREMA-D are FLV files; FLV holds MP3 of 11, 22 and 44 kHz."""
+    samples = tone(2, 22050)
+    samples[:11025] = 0
+    sounds = [(0, samples)]
+    path = write_clip(
+        tmp_path / "clip.flv", 50, codec="flv", sound=sounds, sound_codec="libmp3lame", rate=22050
+    )
+    sound = read_waveform(path, RATE)
+    assert sound.start + onset(sound.samples) == pytest.approx(0.5, abs=0.075)
+    assert len(sound.samples) / RATE == pytest.approx(2, abs=0.1)
+
+
 @pytest.mark.parametrize(("suffix", "codec", "exact"), [("mkv", "flac", 0.001), ("mp4", "aac", 0.07)])
 def test_sound_that_starts_late_keeps_its_start(
     tmp_path: Path, suffix: str, codec: str, exact: float

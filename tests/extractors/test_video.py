@@ -28,7 +28,7 @@ def numbers(frames: Sequence[Frame]) -> list[int]:
 
 CONTAINERS = [
     ("mp4", "libx264"), ("mov", "libx264"), ("mkv", "libx264"), ("ts", "libx264"), ("flv", "libx264"),
-    ("mp4", "libx265"), ("avi", "mpeg4"), ("mpg", "mpeg2video"), ("wmv", "wmv2"),
+    ("mp4", "libx265"), ("flv", "flv"), ("avi", "mpeg4"), ("mpg", "mpeg2video"), ("wmv", "wmv2"),
 ]  # fmt: skip
 
 

@@ -118,6 +118,24 @@ def test_katerynach_needs_actors_of_all_three_parts(actors: list[int]) -> None:
     assert f"the manifest has {', '.join(f'{a:02d}' for a in actors)}" in message
 
 
+@pytest.mark.parametrize("number", range(1, 6))
+def test_crema_d_splits_have_the_published_sizes(number: int) -> None:
+    (fold,) = make_folds(f"crema-d-{number}", of({str(a): 1 for a in range(1001, 1092)}))
+    (development,) = fold.inner
+    assert (len(fold.train - development), len(development), len(fold.test)) == (63, 14, 14)
+
+
+def test_crema_d_splits_are_of_crema_d_actors() -> None:
+    message = refusal("crema-d-1", of({"1001": 1, "1092": 1}))
+    assert (
+        "split 'crema-d-1' is made of CREMA-D actors 1001 to 1091; the manifest has subject '1092'" in message
+    )
+
+
+def test_an_unknown_split_that_is_nearly_a_published_one_is_suggested() -> None:
+    assert "did you mean 'crema-d-" in refusal("crema-d-6", of({"1001": 1}))
+
+
 def test_loso_leaves_every_subject_out_once() -> None:
     folds = make_folds("loso", of({"b": 2, "a": 1, "c": 1}))
     assert [f.test for f in folds] == [names("a"), names("b"), names("c")]
@@ -154,6 +172,13 @@ def test_column_that_puts_a_subject_into_two_folds_is_refused_by_name() -> None:
 
 def test_column_with_one_fold_is_refused() -> None:
     assert "column 'fold' gives fewer than 2 folds" in refusal("fold", of({"a": 1, "b": 1}, fold="0"))
+
+
+def test_column_of_train_development_and_test_is_one_fold_with_the_development_subjects_inside() -> None:
+    sides = ["train", "test", "Development", "TEST", "train"]
+    folds = make_folds("set", of({"a": 1, "b": 1, "c": 1, "d": 1, "e": 1}, set=sides))
+    assert list(folds) == [Fold(0, names("b", "d"), names("a", "c", "e"), (names("c"),))]
+    assert folds.name == "column 'set'"
 
 
 def test_views_that_disagree_on_the_fold_are_refused() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from lab import CLASSES, Lab
+from lab import CLASSES, SUBJECTS, Lab
 
 from fusion.rules import Mean
+from manifests import Manifest
 from pipeline import posteriors
 from pipeline.evaluation import fuse_and_score
 from pipeline.experiment import load
@@ -47,6 +48,23 @@ def test_two_halves_of_the_truth_fuse_to_more_than_either(fused: Lab) -> None:
     found = metrics(fused)
     best = max(s["accuracy_mean"] for s in found["sources"].values())
     assert found["fusion"]["accuracy_mean"] > best + 0.1
+
+
+def test_sides_that_a_column_names_run_all_stages(lab: Lab, change: Callable[..., None]) -> None:
+    """Two subjects are tested, two are those from which the fusion learns, and the others train."""
+    file = lab.folder / "manifest.csv"
+    manifest = Manifest.read_csv(file)
+    words = dict(zip(SUBJECTS, ["train", "Train", "dev", "Development", "Test", "test"], strict=True))
+    manifest.with_column("side", [words[s] for s in manifest.frame["subject"]]).write_csv(file)
+    change("folds", "side")
+    lab.all_stages()
+    inner = posteriors.read(lab.folder / "posteriors/one-log.parquet").rows
+    subjects = inner["clip_id"].map(manifest.subjects())
+    assert set(subjects[inner["split"] == "oof"]) == set(SUBJECTS[2:4])
+    assert set(subjects[inner["split"] == "test"]) == set(SUBJECTS[4:])
+    found = metrics(lab)
+    assert found["flags"] == []
+    assert len(found["fusion"]["accuracy_folds"]) == 1
 
 
 def test_metrics_agree_with_the_tables_they_were_made_from(fused: Lab) -> None:

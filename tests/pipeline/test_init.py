@@ -9,6 +9,9 @@ import yaml
 from lab import Lab
 
 from manifests import Manifest
+from manifests.folder import Folder
+from manifests.msp_improv import MspImprov
+from pipeline.beginning import described
 from pipeline.experiment import load
 
 
@@ -143,3 +146,78 @@ def test_an_unsafe_archive_is_one_readable_message_and_nothing_is_written(clips:
     assert "error: corpus.zip: member '../03-01-05-01-01-01-16.wav' has a path that leaves" in clips.err
     assert not (clips.folder / "work").exists()
     assert not (clips.folder / "corpus").exists()
+
+
+# Corpora with published labels
+
+CREMA = """FileName,angry,sad,disgust,fear,neutral,happy,SpkrID,Gender,Split_Set
+1011_TAI_DIS_XX.wav,0.01,0.104,0.762,0.01,0.104,0.01,1011,Male,Test
+1007_IOM_HAP_XX.wav,0.01,0.01,0.01,0.01,0.01,0.95,1007,Female,Development
+1026_IEO_ANG_HI.wav,0.856,0.01,0.01,0.104,0.01,0.01,1026,Male,Train
+"""
+MSP = """FileName,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set
+MSP-IMPROV-S15N-F02-P-MF02.wav,4,5,4,2,Female,Train
+MSP-IMPROV-S15N-F04-T-FM01.wav,2.53125,3.5,2.6875,4,Female,Development
+MSP-IMPROV-S15N-M05-S-FM01.wav,1.5,3.166667,2.666667,5,Male,Test
+"""
+
+
+@pytest.fixture
+def published(lab: Lab) -> Lab:
+    """Two corpora of three sounds each, with their label files."""
+    for root, file, text in (
+        ("crema", "label_consensus_1.csv", CREMA),
+        ("msp", "labels_consensus_1.csv", MSP),
+    ):
+        (lab.folder / root / "labels").mkdir(parents=True)
+        (lab.folder / root / "labels" / file).write_text(text)
+        for line in text.splitlines()[1:]:
+            soundfile.write(lab.folder / root / line.split(",")[0], np.zeros(800), 8000)
+    return lab
+
+
+def test_published_votes_and_sides_become_an_experiment(published: Lab) -> None:
+    args = ["--corpus", "crema_d", "--root", "crema", "--labels", "crema/labels", "--out", "work"]
+    assert published.run("init", *args) == 0, published.err
+    assert "3 clips, 3 subjects, 6 classes, 1 fold (column 'partition1')" in published.out
+    workspace = load(published.folder / "work/experiment.yaml")
+    assert workspace.experiment.classes == ("angry", "sad", "disgust", "fear", "neutral", "happy")
+    (fold,) = workspace.folds(workspace.manifest())
+    assert (fold.test, fold.inner) == ({"1011"}, (frozenset({"1007"}),))
+    assert published.run("init", *args, "--force", "--set", "folds=crema-d-1") == 0, published.err
+    assert "1 fold (crema-d-1)" in published.out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["ravdess", "--labels", "crema/labels"], "--corpus ravdess: ravdess has no option 'labels'"),
+        (["msp_improv"], "--corpus msp_improv: msp_improv needs 'labels'; give --labels\n"),
+        (["table"], "--corpus table: table needs 'table'; give --table\n"),
+        (["crema_d", "--labels", "msp/labels"], "labels_consensus_1.csv: missing column 'angry'"),
+        (["crema_d", "--labels", "nowhere.csv"], "nowhere.csv: cannot read it"),
+        (["crema_d", "--labels", "msp"], "msp: no label files in this folder"),
+        (["crema_d"], "5 folds need at least 5 subjects, the manifest has 3"),
+    ],
+)
+def test_labels_that_do_not_fit_are_one_readable_message(
+    published: Lab, args: list[str], message: str
+) -> None:
+    assert published.run("init", "--corpus", *args, "--root", "crema", "--out", "work") == 1
+    assert message in published.err
+    assert not (published.folder / "work").exists()
+
+
+def test_continuous_labels_stand_in_place_of_classes(published: Lab) -> None:
+    reading = MspImprov(published.folder / "msp/labels").read(published.folder / "msp")
+    assert described(reading, published.folder / "msp") == {
+        "manifest": "manifest.csv",
+        "root": str(published.folder / "msp"),
+        "attributes": ["arousal", "valence", "dominance"],
+        "folds": "partition1",
+    }
+
+
+def test_a_corpus_without_labels_is_described_without_them(clips: Lab) -> None:
+    document = described(Folder().read(clips.folder / "media"), clips.folder / "media")
+    assert list(document) == ["manifest", "root"]
