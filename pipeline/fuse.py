@@ -24,6 +24,7 @@ from pipeline.cli import (
     say,
     stage,
 )
+from pipeline.degraded import read_degraded
 from pipeline.duplicates import Duplicates, find_duplicates
 from pipeline.evaluation import Run, evaluate
 from pipeline.experiment import load
@@ -81,7 +82,10 @@ def fuse(
     _say_result(result)
     if with_report:
         duplicates = _duplicates(workspace, workers) if look_for_duplicates else None
-        findings = report.Findings(result, _subsets(result), duplicates)
+        degraded = [
+            row for about in result.abouts for row in read_degraded(workspace, about.source, result.protocol)
+        ]
+        findings = report.Findings(result, _subsets(result), duplicates, degraded)
         reports = _write_reports(workspace, findings, folder, form or [ReportFormat.HTML], watch)
         written = [*reports, *written]
     say(f"wrote {', '.join(relative_to_cwd(p) for p in written)}")

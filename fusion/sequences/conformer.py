@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from classifiers.frames import FrameBatch
 from classifiers.temporal import RowNorm
+from fusion.sequences.quick_dropout import QuickDropout
 
 
 class ConformerLayer(nn.Module):
@@ -54,7 +55,7 @@ class RelativeAttention(nn.Module):
         self.content_bias, self.position_bias = (
             nn.Parameter(torch.zeros(heads, 1, width // heads)) for _ in range(2)
         )
-        self.out = nn.Sequential(nn.Linear(width, width), nn.Dropout(dropout))
+        self.out = nn.Sequential(nn.Linear(width, width), QuickDropout(dropout))
 
     def forward(self, batch: FrameBatch) -> Tensor:
         """Return `[M, width]`."""
@@ -97,7 +98,7 @@ class ConvolutionModule(nn.Module):
         self.gated = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GLU())
         self.over_time = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=width)
         self.normalise = RowNorm(width)
-        self.out = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.Dropout(dropout))
+        self.out = nn.Sequential(nn.SiLU(), nn.Linear(width, width), QuickDropout(dropout))
 
     def forward(self, batch: FrameBatch) -> Tensor:
         """Return `[M, width]`."""
@@ -122,7 +123,7 @@ def _feed_forward(width: int, dropout: float) -> nn.Sequential:
         nn.LayerNorm(width),
         nn.Linear(width, 4 * width),
         nn.SiLU(),
-        nn.Dropout(dropout),
+        QuickDropout(dropout),
         nn.Linear(4 * width, width),
-        nn.Dropout(dropout),
+        QuickDropout(dropout),
     )

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from classifiers.frames import FrameBatch
 from classifiers.temporal import mean_over_time
 from fusion.sequences.conformer import ConformerLayer
+from fusion.sequences.quick_dropout import QuickDropout
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class _Narrowed(nn.Module):
         self.layers = nn.Sequential(
             nn.Linear(inputs, shape.bottleneck, bias=False),
             nn.Linear(shape.bottleneck, shape.width),
-            nn.Dropout(shape.dropout),
+            QuickDropout(shape.dropout),
         )
 
     def forward(self, batch: FrameBatch) -> FrameBatch:
@@ -107,7 +108,7 @@ def _answer(inputs: int, first: int, second: int, outputs: int, dropout: float) 
     return nn.Sequential(
         nn.Linear(inputs, first),
         nn.ReLU(),
-        nn.Dropout(dropout),
+        QuickDropout(dropout),
         nn.Linear(first, second),
         nn.Linear(second, outputs),
     )

@@ -11,6 +11,7 @@ from jinja2.utils import htmlsafe_json_dumps
 
 from affectstack import __version__
 from pipeline.audit import read_audit
+from pipeline.degraded import Degraded
 from pipeline.duplicates import Duplicates
 from pipeline.evaluation import Run
 from pipeline.report import contents, figures, page
@@ -31,11 +32,13 @@ class Findings:
         run: What was fused and scored.
         subsets: What is left when sources are missing.
         duplicates: Clips that are one recording; None if nobody could look.
+        degraded: What heads of several inputs do without one of them.
     """
 
     run: Run
     subsets: Sequence[Subset]
     duplicates: Duplicates | None
+    degraded: Sequence[Degraded] = ()
 
 
 def render(workspace: Workspace, findings: Findings, folder: Path, now: Mapping[str, Any]) -> str:
@@ -55,6 +58,7 @@ def render(workspace: Workspace, findings: Findings, folder: Path, now: Mapping[
         "differences": contents.pair_table(run),
         "weights": contents.weight_table(run, subsets),
         "missing": contents.subset_table(run, subsets),
+        **({"degraded": contents.degraded_table(findings.degraded)} if findings.degraded else {}),
         "in-sample": contents.split_table(run),
         "recall": contents.recall_table(run),
         "tested": contents.subject_table(run),
@@ -102,4 +106,5 @@ def render_tables(workspace: Workspace, findings: Findings, form: Form) -> str:
     """Return what the report says as tables for a paper."""
     run, audit = findings.run, read_audit(workspace)
     note = f"{workspace.file.name}: {contents.protocol(run)}"
-    return write(contents.tables(run, findings.subsets, audit, findings.duplicates), form, note)
+    tables = contents.tables(run, findings.subsets, audit, findings.duplicates, findings.degraded)
+    return write(tables, form, note)
