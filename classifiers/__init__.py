@@ -20,8 +20,8 @@ from classifiers import (  # noqa: F401  # register
     temporal_cnn,
     tree,
 )
-from classifiers.contract import Frames, Head, HeadError
+from classifiers.contract import Frames, Head, HeadError, SoftLabels
 from classifiers.normalise import normalise_by_subject, pool_mean
 from classifiers.registry import HEADS
 
-__all__ = ["HEADS", "Frames", "Head", "HeadError", "normalise_by_subject", "pool_mean"]
+__all__ = ["HEADS", "Frames", "Head", "HeadError", "SoftLabels", "normalise_by_subject", "pool_mean"]

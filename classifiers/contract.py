@@ -3,6 +3,7 @@
 import warnings
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -18,7 +19,6 @@ from affectstack import AffectstackError
 Scale = Literal["none", "minmax", "standard"]
 InputKind = Literal["static", "sequence", "frames"]
 FloatArray = NDArray[np.floating[Any]]
-Labels = Sequence[str] | NDArray[Any] | pd.Categorical
 
 
 class HeadError(AffectstackError):
@@ -39,6 +39,34 @@ class Frames(NamedTuple):
     valid: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class SoftLabels:
+    """Labels, and what share of the people who judged a clip said of it.
+
+    Attributes:
+        labels: `[N]` the class of each clip.
+        shares: `[N, K]`, in the order of the labels' categories.
+    """
+
+    labels: pd.Categorical
+    shares: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: Any) -> "SoftLabels":
+        return SoftLabels(self.labels[rows], self.shares[rows])
+
+    def of(self, classes: Sequence[str]) -> NDArray[np.float32]:
+        """Return `[N, K]` shares of some classes, which sum to 1."""
+        columns = [list(self.labels.categories).index(name) for name in classes]
+        chosen = self.shares[:, columns]
+        return (chosen / chosen.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+Labels = Sequence[str] | NDArray[Any] | pd.Categorical | SoftLabels
+
+
 class Head(ClassifierMixin, BaseEstimator):
     """A classifier in scikit-learn's manner: the constructor stores, `fit` learns, learned names end in `_`.
 
@@ -50,6 +78,7 @@ class Head(ClassifierMixin, BaseEstimator):
             head: its X is a list.
         partial: True if a clip may lack some of its inputs, not all: None stands in their place.
         learns_unlabelled: True if clips without a label teach it something: y is NaN there.
+        learns_shares: True if y may be `SoftLabels`.
         batched: True if `fit_many` fits several side by side, faster than one after the other.
         classes_: The classes in the order of the posterior's columns.
         remarks_: What a reader must know about the clips that it was fitted on, one sentence each; absent of
@@ -60,6 +89,7 @@ class Head(ClassifierMixin, BaseEstimator):
     inputs: ClassVar[tuple[InputKind, ...]] = ()
     partial: ClassVar[bool] = False
     learns_unlabelled: ClassVar[bool] = False
+    learns_shares: ClassVar[bool] = False
     batched: ClassVar[bool] = False
     classes_: NDArray[Any]
 
@@ -166,9 +196,9 @@ def make_scaler(scale: Scale) -> StandardScaler | MinMaxScaler | None:
     return {"none": None, "minmax": MinMaxScaler(), "standard": StandardScaler()}[scale]
 
 
-def as_labels(y: Labels) -> pd.Categorical | NDArray[Any]:
+def as_labels(y: Labels) -> pd.Categorical | SoftLabels | NDArray[Any]:
     """Return class names that rows can be chosen from; a Categorical keeps the order of its classes."""
-    return y if isinstance(y, pd.Categorical) else np.asarray(y, dtype=str)
+    return y if isinstance(y, pd.Categorical | SoftLabels) else np.asarray(y, dtype=str)
 
 
 def check_classes(y: Labels) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -180,6 +210,7 @@ def check_classes(y: Labels) -> tuple[NDArray[Any], NDArray[np.int64]]:
     Raises:
         HeadError: If there are fewer than two.
     """
+    y = y.labels if isinstance(y, SoftLabels) else y
     classes, index = np.unique(np.asarray(y, dtype=str), return_inverse=True)
     if isinstance(y, pd.Categorical):
         order = np.array([c for c in y.categories.astype(str) if c in set(classes)])

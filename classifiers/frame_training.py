@@ -12,6 +12,7 @@ from torch.nn import functional
 from classifiers.branch_training import device, parted, quality, shuffled
 from classifiers.contract import Frames, HeadError
 from classifiers.frames import FrameBatch, batched
+from classifiers.network_head import Targets
 
 FrameClip = tuple[Frames | None, ...]
 Enlarge = Callable[[list[FrameBatch], Tensor], tuple[list[FrameBatch], Tensor]]
@@ -67,7 +68,7 @@ class Collator:
 def train(
     network: nn.Module,
     clips: Sequence[FrameClip],
-    y: NDArray[np.int64],
+    y: Targets,
     fit: NDArray[np.int64],
     held: NDArray[np.int64],
     collate: Collator,
@@ -80,7 +81,7 @@ def train(
     Args:
         network: Untrained; takes what `collate` gives, returns `[N, K]` logits.
         clips: N clips.
-        y: `[N]` class indices.
+        y: What it is to say of them.
         fit: The clips that it learns from.
         held: The clips that decide which epoch stays, by `quality`.
         collate: How clips become batches.
@@ -99,7 +100,8 @@ def train(
         network.parameters(), schedule.lr, schedule.momentum, schedule.dampening, schedule.weight_decay
     )
     fall = torch.optim.lr_scheduler.MultiStepLR(optimiser, list(schedule.milestones), 0.1)
-    truth, dice = torch.from_numpy(y).to(device()), np.random.default_rng(seed)
+    truth = torch.from_numpy(y.index if y.shares is None else y.shares).to(device())
+    dice = np.random.default_rng(seed)
     best, kept, state = (-1.0, 0.0), 0, {}
     for epoch in range(1, schedule.max_epochs + 1):
         network.train()
@@ -117,7 +119,7 @@ def train(
             raise HeadError(
                 f"the training diverged in epoch {epoch}: lr is {schedule.lr}; lower it, or scale the input"
             )
-        if (value := quality(y[held], found)) > best:
+        if (value := quality(y.index[held], found)) > best:
             best, kept = value, epoch
             state = {name: values.clone() for name, values in network.state_dict().items()}
         elif schedule.patience is not None and epoch - kept >= schedule.patience:

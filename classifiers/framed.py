@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from classifiers.arrays import Scaler, fit_scaler
 from classifiers.contract import Frames, HeadError
-from classifiers.network_head import NetworkHead
+from classifiers.network_head import NetworkHead, Targets
 
 if TYPE_CHECKING:  # PyTorch takes two seconds to import, which most heads do not need
     from classifiers.frame_training import Collator, Enlarge, FrameClip, Schedule
@@ -25,6 +25,7 @@ class FramedHead(NetworkHead):
         stand_ins_: How many rows of zeros stand in for each input.
     """
 
+    learns_shares: ClassVar[bool] = True
     own_facts: ClassVar[tuple[str, ...]] = ("stand_ins_",)
 
     @classmethod
@@ -141,7 +142,7 @@ class DescendingHead(FramedHead):
     def _train(
         self,
         clips: Sequence["FrameClip"],
-        y: NDArray[np.int64],
+        y: Targets,
         fit: NDArray[np.int64],
         held: NDArray[np.int64],
     ) -> int:

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -15,6 +16,7 @@ from classifiers.contract import (
     InputKind,
     Labels,
     Scale,
+    SoftLabels,
     as_labels,
     check_classes,
     held_out_parts,
@@ -23,6 +25,19 @@ from classifiers.saved import read_facts, read_weights, reading, scaler_facts, s
 
 if TYPE_CHECKING:  # PyTorch takes two seconds to import, which most heads do not need
     from torch import nn
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a network is to say of clips.
+
+    Attributes:
+        index: `[N]` class indices.
+        shares: `[N, K]` float32, the share of each class, which the loss is of; None: all is the one class's.
+    """
+
+    index: NDArray[np.int64]
+    shares: NDArray[np.float32] | None
 
 
 class NetworkHead(Head):
@@ -76,7 +91,7 @@ class NetworkHead(Head):
 
     @abstractmethod
     def _train(
-        self, clips: Sequence[Any], y: NDArray[np.int64], fit: NDArray[np.int64], held: NDArray[np.int64]
+        self, clips: Sequence[Any], y: "Targets", fit: NDArray[np.int64], held: NDArray[np.int64]
     ) -> int:
         """Train the network on scaled clips; return the epoch whose weights it has."""
 
@@ -120,7 +135,8 @@ class NetworkHead(Head):
         self._learn_inputs([clips[i] for i in fit], widths)
         with seeded(self.seed):
             self.network_ = self._network(widths, len(self.classes_))
-            self.epochs_ = self._train(self._scaled(clips), index, fit, held)
+            shares = y.of(self.classes_.tolist()) if isinstance(y, SoftLabels) else None
+            self.epochs_ = self._train(self._scaled(clips), Targets(index, shares), fit, held)
 
     def _learn_inputs(self, clips: Sequence[Any], widths: list[int]) -> None:
         """Note what the inputs are like, from the clips that are learned from."""

@@ -23,6 +23,7 @@ MEDIA_COLUMNS = ("video", "audio", "text")
 _REQUIRED = ("clip_id", "subject")
 _OPTIONAL = ("view", *MEDIA_COLUMNS, "start", "end", "sha256", "duration")
 _SECONDS = ("start", "end", "duration")
+VOTES = "votes:"
 _CLIP_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _SHOWN = 10
 
@@ -115,6 +116,40 @@ class Manifest:
         _raise_if(problems, self.source)
         takes = self.frame.drop_duplicates("clip_id")
         return pd.Series(takes[column].astype(str).to_numpy(), index=takes["clip_id"].to_numpy())
+
+    def shares(self, clips: Sequence[str], classes: Sequence[str]) -> NDArray[np.float64]:
+        """Return what share of votes each class got, in the columns `votes:<class>`.
+
+        Args:
+            clips: `[N]`.
+            classes: `[K]`.
+
+        Returns:
+            `[N, K]`; rows sum to 1, or are NaN of clips whose cells are all empty and of strangers.
+
+        Raises:
+            ManifestError: If a column is absent, or a clip's cells are no shares.
+        """
+        columns = [f"{VOTES}{name}" for name in classes]
+        if absent := [c for c in columns if c not in self.frame]:
+            raise ManifestError(f"{self.source}: no column {absent[0]!r} of votes; soft labels need them")
+        found = self.frame[columns].replace("", "nan")
+        takes = pd.Series(range(len(found)), index=self.frame["clip_id"]).groupby(level=0).first()
+        problems, values = [], np.full((len(found), len(columns)), np.nan)
+        for i, (line, row) in enumerate(zip(self._lines, found.to_numpy(), strict=True)):
+            try:
+                values[i] = row.astype(np.float64)
+            except ValueError:
+                problems.append(_Problem(line, columns[0], list(row), "are not all numbers"))
+                continue
+            given = values[i][~np.isnan(values[i])]
+            if len(given) and (len(given) < len(columns) or given.min() < 0 or given.sum() <= 0):
+                problems.append(_Problem(line, columns[0], list(row), "are no shares of votes"))
+        _raise_if(problems, self.source)
+        chosen = np.full((len(clips), len(columns)), np.nan)
+        known = [i for i, clip in enumerate(clips) if clip in takes.index]
+        chosen[known] = values[takes.loc[[clips[i] for i in known]].to_numpy()]
+        return chosen / chosen.sum(axis=1, keepdims=True)
 
     def by_label(self, column: str) -> "tuple[Manifest, Manifest | None]":
         """Return the clips that have a label and those that have none, None if all have one.

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from affectstack import AffectstackError
-from classifiers import Frames, Head, normalise_by_subject, pool_mean
+from classifiers import Frames, Head, SoftLabels, normalise_by_subject, pool_mean
 from extractors import Features
 from manifests import Manifest
 from pipeline.cli import stage
@@ -39,6 +39,7 @@ class HeadData:
         missing: Labelled clips of the manifest without usable features, and why.
         indexes: The features.
         remarks: What a reader must know of the clips, one sentence each.
+        shares: `[N, K]`, the shares of votes that the head is to learn; None: it learns the labels.
     """
 
     clip_ids: list[str]
@@ -48,6 +49,12 @@ class HeadData:
     missing: dict[str, str]
     indexes: list[FeatureIndex]
     remarks: list[str] = field(default_factory=list)
+    shares: NDArray[np.float64] | None = None
+
+    @property
+    def targets(self) -> pd.Categorical | SoftLabels:
+        """What a head is to learn, `[N]`."""
+        return self.labels if self.shares is None else SoftLabels(self.labels, self.shares)
 
     @property
     def labelled(self) -> NDArray[np.bool_]:
@@ -124,7 +131,16 @@ def load_data(workspace: Workspace, manifest: Manifest, head: str, fold: int | N
         remarks.append(f"{without} clips have no label; they are learned from, and tested on never")
     known = set(manifest.subjects().index)
     lost = {clip_id: why for clip_id, why in sorted(missing.items()) if clip_id in known}
-    return HeadData(clips, inputs, named, owners, lost, indexes, remarks)
+    shares = manifest.shares(clips, workspace.classes(manifest)) if spec.soft else None
+    if (
+        shares is not None
+        and (bare := np.flatnonzero(np.isnan(shares).any(axis=1) & (named.codes >= 0))).size
+    ):
+        raise FeatureError(
+            f"head {head!r}: clip {clips[bare[0]]} has a label and no votes, and so have {bare.size - 1} others; "
+            "fill in their cells, or leave `soft` out"
+        )
+    return HeadData(clips, inputs, named, owners, lost, indexes, remarks, shares)
 
 
 def inputs_of(head: Head, data: HeadData, rows: NDArray[np.bool_]) -> Any:

@@ -47,6 +47,8 @@ class HeadSpec(_Section):
     Attributes:
         features: A feature, or several: side by side, or one for each input of a head that has several.
         views: The cameras whose features are joined side by side, in this order; None where there is one.
+        soft: True: what the head learns of a clip are the shares of people who said each class of it, in the
+            manifest's columns `votes:<class>`.
         rate: Rows per second that sequences are brought to, each the mean of what falls into it; None leaves
             them as they are.
         longest: Seconds of a sequence that are read; of longer ones the rest is left out, and counted.
@@ -59,6 +61,7 @@ class HeadSpec(_Section):
     pool: Literal["mean"] = "mean"
     speaker_norm: bool = False
     views: tuple[str, ...] | None = Field(default=None, min_length=1)
+    soft: bool = False
     rate: float | None = Field(default=None, gt=0)
     longest: float | None = Field(default=None, gt=0)
     cut: Literal["centre", "start"] = "centre"

@@ -90,6 +90,8 @@ def what_decides(workspace: Workspace, head: str, data: HeadData, classes: Seque
         content.update(f"{clip_id}\0{label}\0{subject}\0{shapes}\n".encode())
         for array in arrays:
             content.update(np.ascontiguousarray(array).tobytes())
+    if data.shares is not None:
+        content.update(data.shares.tobytes())
     return {
         "version": __version__,
         "head": workspace.head_identity(head),
@@ -145,7 +147,7 @@ def _fit(workspace: Workspace, jobs: Sequence[FoldJob], data: HeadData) -> list[
         type(heads[0]).fit_many(
             heads,
             inputs_of(heads[0], data, every),
-            data.labels,
+            data.targets,
             [np.flatnonzero(rows) for _, _, rows in parts],
             data.subjects.tolist(),
         )
@@ -296,7 +298,7 @@ def fit_head(workspace: Workspace, job: FoldJob, data: HeadData, rows: NDArray[n
     _refuse_nothing(job, rows)
     head = workspace.head(job.head)
     try:
-        head.fit(inputs_of(head, data, rows), data.labels[rows], data.subjects[rows].tolist())
+        head.fit(inputs_of(head, data, rows), data.targets[rows], data.subjects[rows].tolist())
     except AffectstackError as error:
         raise type(error)(f"head {job.head!r}, fold {job.fold.index}: {error}") from error
     return head

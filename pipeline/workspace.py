@@ -125,6 +125,7 @@ class Workspace:
         named = spec.features if isinstance(spec.features, str) else list(spec.features)
         own: dict[str, Any] = {"features": named, "pool": spec.pool, "speaker_norm": spec.speaker_norm}
         own |= {} if spec.views is None else {"views": list(spec.views)}
+        own |= {"soft": True} if spec.soft else {}
         own |= {} if spec.rate is None else {"rate": spec.rate}
         own |= {} if spec.longest is None else {"longest": spec.longest, "cut": spec.cut}
         params: dict[str, Any] = json.loads(json.dumps(self.head(name).get_params(), default=str))
@@ -208,6 +209,12 @@ class Workspace:
                     )
             built = self.head(name)
             inputs = built.inputs
+            if head.soft and not built.learns_shares:
+                able = [n for n in HEADS if HEADS[n].learns_shares]
+                raise ConfigError(
+                    f"heads.{name}: {head.head} does not learn from shares of votes (`soft`); these do: "
+                    f"{', '.join(able)}"
+                )
             if not built.sequence and (head.rate is not None or head.longest is not None):
                 raise ConfigError(
                     f"heads.{name}: {head.head} reads means over time, so `rate` and `longest` say nothing "

@@ -53,7 +53,7 @@ def _mixed(inputs: Sequence[Sequence[FrameBatch]], y: Tensor) -> Enlarged:
     something = torch.stack([_says_something(part) for part in parts]).any(dim=0)
     order = torch.randperm(copies * len(y), device=y.device)
     order = order[something[order]]
-    return [part.of(order) for part in parts], y.repeat(copies)[order]
+    return [part.of(order) for part in parts], torch.cat([y] * copies)[order]
 
 
 def _says_something(part: FrameBatch) -> Tensor:

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from classifiers.contract import HeadError, InputKind, Scale, check_classes, held_out_parts
+from classifiers.contract import HeadError, InputKind, Scale, SoftLabels, check_classes, held_out_parts
 from classifiers.framed import FramedHead
 from classifiers.registry import HEADS
 from fusion.sequences.options import complete
@@ -126,10 +126,11 @@ class VersatileHead(FramedHead):
         if isinstance(y, pd.DataFrame):
             self.attributes_ = np.asarray(y.columns, dtype=str)
             return y.to_numpy(dtype=np.float32), np.zeros(len(y), dtype=np.int64)
-        there = np.asarray(~pd.isna(y))
+        there = np.asarray(~pd.isna(y.labels if isinstance(y, SoftLabels) else y))
         self.classes_, index = check_classes(y[there])
         targets = np.full((len(y), len(self.classes_)), np.nan, dtype=np.float32)
-        targets[there] = np.eye(len(self.classes_), dtype=np.float32)[index]
+        hard = np.eye(len(self.classes_), dtype=np.float32)[index]
+        targets[there] = y[there].of(self.classes_.tolist()) if isinstance(y, SoftLabels) else hard
         names = np.full(len(y), "", dtype=object)
         names[there] = self.classes_[index]
         return targets, names
