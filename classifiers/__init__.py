@@ -1,4 +1,4 @@
-"""Arrays in, posteriors out: one head per file."""
+"""Arrays in, posteriors or values out: one head per file."""
 
 from classifiers import (  # noqa: F401  # register
     bilstm,
@@ -12,11 +12,14 @@ from classifiers import (  # noqa: F401  # register
     mel_cnn,
     mlp,
     mlp_batched,
+    mlp_regression,
     nusvc,
     perceptron,
     ridge,
+    ridge_regression,
     svc,
     svc_plain,
+    svr,
     tree,
 )
 from classifiers.contract import Head, HeadError

@@ -23,6 +23,7 @@ class Reading:
         classes: The classes in their canonical order.
         folds: The split that this corpus is usually scored on, as `make_folds` takes it.
         notes: What was left out and why, one sentence each.
+        attributes: Columns of values, where the corpus is about these and not about classes.
     """
 
     manifest: Manifest
@@ -30,6 +31,7 @@ class Reading:
     classes: tuple[str, ...]
     folds: str | dict[str, object]
     notes: list[str] = field(default_factory=list)
+    attributes: tuple[str, ...] = ()
 
 
 class Corpus(ABC):

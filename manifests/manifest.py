@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from affectstack import AffectstackError, did_you_mean
 from affectstack.hashing import clip_sha256
@@ -114,6 +115,48 @@ class Manifest:
         _raise_if(problems, self.source)
         takes = self.frame.drop_duplicates("clip_id")
         return pd.Series(takes[column].astype(str).to_numpy(), index=takes["clip_id"].to_numpy())
+
+    def values(self, columns: Sequence[str], *, partial: bool = False) -> pd.DataFrame:
+        """Return the numbers of some columns, one row per clip, read anew each time.
+
+        Args:
+            columns: The attributes, such as arousal and valence.
+            partial: Take an empty cell for a value that nobody gave.
+
+        Returns:
+            `[N, A]` float64 indexed by `clip_id`, one row per take, in the order of `columns`; NaN where
+            `partial` lets a value be absent.
+
+        Raises:
+            ManifestError: If a column is absent, or a value is empty, no finite number, or differs between
+                two views of one take.
+        """
+        if absent := [c for c in columns if c not in self.frame]:
+            raise ManifestError(
+                f"{self.source}: no column {absent[0]!r} with values of an attribute"
+                f"{did_you_mean(absent[0], self.frame.columns)}"
+            )
+        problems: list[_Problem] = []
+        numbers = {c: self._numbers(c, partial, problems) for c in columns}
+        _raise_if(problems, self.source)
+        frame = pd.DataFrame({"clip_id": self.frame["clip_id"], **numbers})
+        for column in columns:  # as numbers: 0.5 and 0.50 agree
+            problems += _disagreements(frame, column, self._lines)
+        _raise_if(problems, self.source)
+        takes = frame.drop_duplicates("clip_id")
+        return takes[list(columns)].set_index(takes["clip_id"].to_numpy())
+
+    def _numbers(self, column: str, partial: bool, problems: list[_Problem]) -> NDArray[np.float64]:
+        """Return a column as numbers, and add what is wrong with it to the problems."""
+        found = np.full(len(self.frame), np.nan)
+        for i, (line, cell) in enumerate(zip(self._lines, self.frame[column], strict=True)):
+            text = "" if pd.isna(cell) else str(cell)
+            if text:
+                found[i] = _number(text)
+            if not np.isfinite(found[i]) and (text or not partial):
+                why = "is no finite number" if text else "is empty; every clip needs a value"
+                problems.append(_Problem(line, column, text, why))
+        return found
 
     def without(self, column: str, labels: Sequence[str]) -> "Manifest":
         """Return a copy without the clips of some labels.
@@ -295,11 +338,11 @@ def _time_problems(line: int, row: dict[Any, Any]) -> Iterator[_Problem]:
 
 def _disagreements(frame: pd.DataFrame, column: str, lines: Sequence[int]) -> list[_Problem]:
     """Views of one take must agree on whatever belongs to the take."""
-    first: dict[str, str] = {}
+    first: dict[str, Any] = {}
     return [
         _Problem(line, column, value, f"differs from another view of clip {clip}")
         for line, clip, value in zip(lines, frame["clip_id"], frame[column], strict=True)
-        if first.setdefault(clip, value) != value
+        if first.setdefault(clip, value) != value and not (pd.isna(value) and pd.isna(first[clip]))
     ]
 
 
@@ -310,6 +353,14 @@ def _twins(frame: pd.DataFrame, column: str, lines: Sequence[int]) -> Iterator[_
         other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if other != name:
             yield _Problem(line, column, name, f"differs from {other!r} only in case or Unicode form")
+
+
+def _number(text: str) -> float:
+    """Return the number that a cell holds, NaN if it holds none."""
+    try:
+        return np.nan if "_" in text else float(text)  # Python takes 1_000 for a number, people do not
+    except ValueError:
+        return np.nan
 
 
 def _label_problem(value: str, classes: Sequence[str] | None) -> str:
