@@ -22,8 +22,8 @@ from classifiers import (  # noqa: F401  # register
     svr,
     tree,
 )
-from classifiers.contract import Head, HeadError
+from classifiers.contract import Head, HeadError, targets_at
 from classifiers.normalise import normalise_by_subject, pool_mean
 from classifiers.registry import HEADS
 
-__all__ = ["HEADS", "Head", "HeadError", "normalise_by_subject", "pool_mean"]
+__all__ = ["HEADS", "Head", "HeadError", "normalise_by_subject", "pool_mean", "targets_at"]

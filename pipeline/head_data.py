@@ -28,7 +28,7 @@ class HeadData:
     Attributes:
         clip_ids: `[N]`, the clips with usable features.
         inputs: N arrays, `[D]` for static heads, `[T_i, D]` for sequence heads; or N tuples of such arrays.
-        labels: `[N]` class names; they know the order of the classes.
+        labels: `[N]` class names, which know the order of the classes; or `[N, A]` values.
         subjects: `[N]`.
         missing: Clips of the manifest without usable features, and why.
         indexes: The features.
@@ -36,7 +36,7 @@ class HeadData:
 
     clip_ids: list[str]
     inputs: list[Input]
-    labels: pd.Categorical
+    labels: pd.Categorical | pd.DataFrame
     subjects: NDArray[Any]
     missing: dict[str, str]
     indexes: list[FeatureIndex]
@@ -67,7 +67,7 @@ def load_data(workspace: Workspace, manifest: Manifest, head: str, fold: int | N
         AffectstackError: If no clip has usable features.
     """
     spec, model = workspace.experiment.heads[head], workspace.head(head)
-    labels = manifest.labels(workspace.experiment.label, workspace.classes(manifest))
+    labels = _labels(workspace, manifest)
     subjects = manifest.subjects()
     indexes, found = [], []
     for name in spec.feature_names:
@@ -95,8 +95,16 @@ def load_data(workspace: Workspace, manifest: Manifest, head: str, fold: int | N
     owners = subjects.loc[clips].to_numpy()
     if spec.speaker_norm:
         inputs = normalised(inputs, owners.tolist())
-    named = pd.Categorical(labels.loc[clips], categories=workspace.classes(manifest))
+    own = labels.loc[clips]
+    named = pd.Categorical(own, categories=workspace.classes(manifest)) if isinstance(own, pd.Series) else own
     return HeadData(clips, inputs, named, owners, dict(sorted(missing.items())), indexes)
+
+
+def _labels(workspace: Workspace, manifest: Manifest) -> pd.Series | pd.DataFrame:
+    """Return the class names, or the values, of all clips by clip id."""
+    if attributes := workspace.experiment.attributes:
+        return manifest.values(attributes)
+    return manifest.labels(workspace.experiment.label, workspace.classes(manifest))
 
 
 def inputs_of(head: Head, data: HeadData, rows: NDArray[np.bool_]) -> Any:

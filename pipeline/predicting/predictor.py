@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors import Extractor
-from fusion import Fuser
+from fusion import Combiner
 from pipeline import stacking
 from pipeline.cli import workers_or_cores
 from pipeline.engine.local import memory_per_worker
@@ -89,7 +89,7 @@ class Predictor:
             raise PredictError(f"no source of {self._workspace.file.name} can be used on new clips: {why}")
         self._fuser = self._workspace.fuser()
         self._fuser.check(len(self._names))
-        self._fitted: dict[tuple[int, ...], Fuser] = {}
+        self._fitted: dict[tuple[int, ...], Combiner] = {}
         self.note = (
             f"every source is the mean of its models of {len(self._protocol.folds)} folds, each of which "
             "learned from the training subjects of its own fold"
@@ -224,7 +224,7 @@ class Predictor:
             tables = [self._sources[i].table for i in key]
             self._fitted[key] = stacking.fit_on_all(tables, self._fuser.of(key), self._protocol)
         rows = [own[i].raw if self._fuser.raw else own[i].posteriors for i in key]
-        fused: NDArray[np.float64] = self._fitted[key].predict_proba(np.stack(rows)[None])[0]
+        fused: NDArray[np.float64] = self._fitted[key].combine(np.stack(rows)[None])[0]
         return fused
 
     def _source_results(self, said: Sequence[Mapping[int, Said | str]]) -> Iterator[SourceResult]:
