@@ -10,6 +10,7 @@ from extractors.media import duration
 from manifests import Corpus, Manifest
 from manifests.archive import folder_beside, is_archive, unpack
 from manifests.archive_members import size_text
+from manifests.corpus import Reading
 from pipeline import recipes
 from pipeline.cli import relative_to_cwd, say
 from pipeline.experiment import dump, override, parse
@@ -47,15 +48,10 @@ def begin(
     for note in reading.notes:
         say(note)
     manifest = with_durations(reading.manifest.with_hashes(root), root)
-    labelled: dict[str, Any] = {
-        "label": reading.label,
-        "classes": list(reading.classes),
-        "folds": reading.folds,
-    }
     document: dict[str, Any] = {
         "manifest": "manifest.csv",
         "root": str(root.resolve()),
-        **(labelled if reading.classes else {}),
+        **_about(reading),
         **recipes.read(recipe),
     }
     document = override(document, overrides)
@@ -63,10 +59,11 @@ def begin(
     document = _with_paths_from_here(document)
     workspace = Workspace(parse(document, file.name), file.parent.resolve(), file)
     counted = f"{len(manifest)} clips"
-    if reading.classes:
+    if reading.classes or reading.attributes:
         folds = workspace.folds(manifest)
         workspace.classes(manifest)
-        counted += f", {manifest.frame['subject'].nunique()} subjects, {len(reading.classes)} classes"
+        told = ", ".join(reading.attributes) or f"{len(reading.classes)} classes"
+        counted += f", {manifest.frame['subject'].nunique()} subjects, {told}"
         counted += f", {len(folds)} folds ({folds.name})"
     heading = f"# {corpus}, recipe {recipe}. The README explains every key.\n"
     manifest_file = file.with_name("manifest.csv")
@@ -75,6 +72,15 @@ def begin(
     say(counted)
     say(f"wrote {relative_to_cwd(manifest_file)}, {relative_to_cwd(file)}")
     return document
+
+
+def _about(reading: Reading) -> dict[str, Any]:
+    """Return what an experiment says of a corpus that has classes, or values."""
+    if reading.attributes:
+        return {"attributes": list(reading.attributes), "folds": reading.folds}
+    if not reading.classes:
+        return {}
+    return {"label": reading.label, "classes": list(reading.classes), "folds": reading.folds}
 
 
 def _folder(root: Path) -> Path:

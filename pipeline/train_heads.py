@@ -97,6 +97,7 @@ def _keys(workspace: Workspace, head: str, folds: Folds) -> list[tuple[str, int 
 
 def _sweep(workspace: Workspace, workers: int) -> int:
     """Try every setting and write the table."""
+    workspace.refuse_attributes("`train_heads --sweep`")
     if not workspace.experiment.sweep:
         raise ConfigError(f"{workspace.file.name} has no grid to try; add one under `sweep:`")
     tried = Sweep(workspace)

@@ -277,19 +277,18 @@ def fit_head(workspace: Workspace, job: FoldJob, data: HeadData, rows: NDArray[n
     return head
 
 
-def class_posteriors(head: Head, X: Any, classes: Sequence[str]) -> NDArray[np.float64]:
-    """Return `[N, K]` posteriors in the experiment's class order, 0 for classes that the head never saw."""
-    posteriors = np.zeros((len(X), len(classes)))
-    posteriors[:, [list(classes).index(c) for c in head.classes_]] = head.predict_proba(X)
-    return posteriors
-
-
 def said_by(head: Head, X: Any, targets: Targets) -> NDArray[np.float64]:
-    """Return what a head says of clips, `[N, K]`: posteriors or values in the experiment's order."""
-    if not targets.attributes:
-        return class_posteriors(head, X, targets.classes)
-    order = [head.attributes_.tolist().index(name) for name in targets.attributes]
-    return head.predict_values(X)[:, order]
+    """Return what a head says of clips, in the experiment's order.
+
+    Returns:
+        `[N, K]` posteriors, 0 for classes that the head never saw; or `[N, A]` values.
+    """
+    if targets.attributes:
+        order = [head.attributes_.tolist().index(name) for name in targets.attributes]
+        return head.predict_values(X)[:, order]
+    posteriors = np.zeros((len(X), len(targets.classes)))
+    posteriors[:, [targets.classes.index(c) for c in head.classes_]] = head.predict_proba(X)
+    return posteriors
 
 
 def _refuse_nothing(job: FoldJob, rows: NDArray[np.bool_]) -> None:

@@ -85,7 +85,7 @@ def error_table(run: ValueRun) -> Table:
 
 def _number(estimate: Estimate) -> str:
     low, high = estimate.interval
-    return f"{estimate.value:.3g} [{low:.3g}, {high:.3g}]"
+    return f"{estimate.value:#.3g} [{low:#.3g}, {high:#.3g}]"
 
 
 def fold_table(run: ValueRun) -> Table:
