@@ -28,6 +28,7 @@ class SVRHead(ChoosingHead):
     """
 
     options: ClassVar[tuple[str, ...]] = ("C", "epsilon", "gamma")
+    may_be_zero: ClassVar[frozenset[str]] = frozenset({"epsilon"})
 
     def __init__(
         self,
@@ -47,8 +48,7 @@ class SVRHead(ChoosingHead):
 
     def estimator(self, **setting: Any) -> SVR:
         """Return scikit-learn's."""
-        return SVR(**setting)
-
-    def allows(self, option: str, value: float) -> bool:
-        """Tell whether an option may have a value; no deviation need be free."""
-        return value >= 0 if option == "epsilon" else value > 0
+        machine = SVR(**setting)
+        # A seed that changes nothing: without one, a number of the global generator would be used up.
+        machine.random_state = 0
+        return machine

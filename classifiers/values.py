@@ -111,11 +111,14 @@ class ChoosingHead(ValueHead):
     attribute by itself. Scalers are fitted anew for every part that is held out.
 
     Attributes:
+        options: Those that may be lists.
+        may_be_zero: Those of them that may be 0.
         chosen_: The settings of each attribute.
         machines_: The regression of each attribute.
     """
 
     options: ClassVar[tuple[str, ...]]
+    may_be_zero: ClassVar[frozenset[str]] = frozenset()
     parts: int
     seed: int
 
@@ -175,11 +178,9 @@ class ChoosingHead(ValueHead):
             values = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
             if not values:
                 raise HeadError(f"{option} is an empty list; expected a value or several to choose from")
-            if wrong := [v for v in values if not isinstance(v, str) and not self.allows(option, v)]:
-                raise HeadError(f"{option} is {wrong[0]:g}; expected more than 0")
+            least = "0 or more" if option in self.may_be_zero else "more than 0"
+            for v in values:
+                if not isinstance(v, str) and (v < 0 or (v == 0 and option not in self.may_be_zero)):
+                    raise HeadError(f"{option} is {v:g}; expected {least}")
             axes.append(values)
         return [dict(zip(self.options, chosen, strict=True)) for chosen in product(*axes)]
-
-    def allows(self, option: str, value: float) -> bool:
-        """Tell whether an option may have a value."""
-        return value > 0
