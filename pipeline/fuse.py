@@ -41,7 +41,6 @@ from pipeline.value_scores import ValueScores, plain
 from pipeline.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
-TRUTH = "truth:"  # before the name of an attribute in fused.parquet
 _PATIENCE = 120.0  # seconds that subsets may take before only some are looked at
 
 
@@ -169,7 +168,7 @@ def _fused_table(result: Run | ValueRun) -> bytes:
     clips = rows.pop("clip_id").tolist()
     truth = protocol.values if targets.attributes else protocol.labels.to_frame("label")
     told = truth.loc[clips].reset_index(drop=True)
-    told.columns = [f"{TRUTH}{c}" if targets.attributes else c for c in told.columns]
+    told.columns = pd.Index(targets.truth_columns)
     told.insert(0, "clip_id", clips)
     told["subject"] = protocol.subjects.loc[clips].to_numpy()
     rows = pd.concat([told, rows], axis=1)

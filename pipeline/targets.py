@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-_RAW = "raw:"
+_RAW, _TRUTH = "raw:", "truth:"
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Targets:
     def columns(self) -> list[str]:
         """What the columns of tables are called: `p:<class>` or `v:<attribute>`."""
         return [f"{'v' if self.attributes else 'p'}:{name}" for name in self.names]
+
+    @property
+    def truth_columns(self) -> list[str]:
+        """What the columns of what is true are called in the table of a run."""
+        return [f"{_TRUTH}{name}" for name in self.attributes] or ["label"]
 
     @property
     def raw_columns(self) -> list[str]:
