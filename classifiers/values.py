@@ -52,7 +52,12 @@ class ValueHead(StaticHead):
     """A regression on one vector per clip, behind a scaler.
 
     Values are z-scored by the training clips while it learns, so that penalties and tolerances mean the same
-    for an attribute of 0 to 1 and for one of 1 to 7.
+    for an attribute of 0 to 1 and for one of 1 to 7. What it predicts stays within the values of the training
+    clips: ratings end where their scale ends, but a line goes on, and one clip of odd features that is said
+    to be far outside would ruin the CCC of all.
+
+    Attributes:
+        range_: `[2, A]`, the least and the most value of each attribute in training.
     """
 
     tasks: ClassVar[frozenset[Task]] = frozenset({"values"})
@@ -68,6 +73,7 @@ class ValueHead(StaticHead):
         self.scaler_ = make_scaler(self.scale)
         scaled = data if self.scaler_ is None else self.scaler_.fit_transform(data)
         self.centre_, self.spread_ = values.mean(axis=0), values.std(axis=0)
+        self.range_ = np.stack([values.min(axis=0), values.max(axis=0)])
         try:
             self.learn(scaled, (values - self.centre_) / self.spread_)
         except ValueError as error:
@@ -82,7 +88,7 @@ class ValueHead(StaticHead):
             said = self.say(scaled)
         except ValueError as error:
             raise HeadError(f"scikit-learn refuses: {' '.join(str(error).split())}") from error
-        return np.asarray(self.centre_ + self.spread_ * said, dtype=np.float64)
+        return np.clip(self.centre_ + self.spread_ * said, *self.range_)
 
     def settle(
         self, data: NDArray[np.float64], values: NDArray[np.float64], groups: Sequence[str] | None
@@ -168,7 +174,8 @@ class ChoosingHead(ValueHead):
             for a, own in enumerate(values[fit].T):
                 spread = own.std() or 1.0  # constant among these: its mean is all there is to say
                 machine: Any = self.estimator(**setting).fit(known, (own - own.mean()) / spread)
-                said[held, a] = own.mean() + spread * machine.predict(asked)
+                found = own.mean() + spread * machine.predict(asked)
+                said[held, a] = np.clip(found, own.min(), own.max())
         return said
 
     def _settings(self) -> list[dict[str, Any]]:

@@ -32,7 +32,17 @@ def test_ridge_regression_is_that_of_scikit_learn_on_z_scored_sides() -> None:
     X, y = clips()
     scaled = StandardScaler().fit_transform(X.astype(np.float64))
     found = head("ridge-regression", alpha=3.0).fit(X, y).predict_values(X)
-    np.testing.assert_allclose(found, Ridge(alpha=3.0).fit(scaled, y).predict(scaled), rtol=1e-6)
+    expected = np.clip(Ridge(alpha=3.0).fit(scaled, y).predict(scaled), y.min(), y.max())
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert ((expected > y.min().to_numpy()) & (expected < y.max().to_numpy())).mean() > 0.9
+
+
+@pytest.mark.parametrize("name", OF_VALUES)
+def test_a_clip_of_odd_features_gets_no_value_beyond_those_of_the_training_clips(name: str) -> None:
+    X, y = clips()
+    said = head(name).fit(X, y, SUBJECTS).predict_values(1e6 * X)
+    assert (said >= y.min().to_numpy()).all()
+    assert (said <= y.max().to_numpy()).all()
 
 
 @pytest.mark.parametrize("name", OF_VALUES)
@@ -65,7 +75,8 @@ def test_a_penalty_is_chosen_for_each_attribute_by_the_ccc_on_held_out_subjects(
             scaler = StandardScaler().fit(data[fit])
             middle, spread = values[fit].mean(axis=0), values[fit].std(axis=0)
             model = Ridge(alpha=alpha).fit(scaler.transform(data[fit]), (values[fit] - middle) / spread)
-            said[held] = middle + spread * model.predict(scaler.transform(data[held]))
+            found_here = middle + spread * model.predict(scaler.transform(data[held]))
+            said[held] = np.clip(found_here, values[fit].min(axis=0), values[fit].max(axis=0))
         found[i] = concordance(said, values)
     assert [c["alpha"] for c in made.chosen_] == [alphas[i] for i in found.argmax(axis=0)]
 
