@@ -143,7 +143,7 @@ class ChoosingHead(ValueHead):
         every = ["clip"] * len(data)  # one class: subjects are spread over parts of about one size
         splits = held_out_parts(groups, every, self.parts, self.seed)
         held = np.concatenate([rows for _, rows in splits])
-        found = [self._held_out(setting, data, values, splits) for setting in settings]
+        found = [self.held_out(setting, data, values, splits) for setting in settings]
         scores = np.stack([concordance(said[held], values[held]) for said in found])
         self.chosen_ = [settings[i] for i in scores.argmax(axis=0)]
 
@@ -158,14 +158,24 @@ class ChoosingHead(ValueHead):
         """Ask each regression."""
         return np.column_stack([machine.predict(data) for machine in self.machines_])
 
-    def _held_out(
+    def held_out(
         self,
         setting: Mapping[str, Any],
         data: NDArray[np.float64],
         values: NDArray[np.float64],
         splits: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
     ) -> NDArray[np.float64]:
-        """Return what a setting says of clips whose subjects it was not trained on."""
+        """Return what a setting says of clips whose subjects it was not trained on.
+
+        Args:
+            setting: Its options.
+            data: `[N, D]`, as given.
+            values: `[N, A]`, as given.
+            splits: Pairs of (fit, held-out) rows.
+
+        Returns:
+            `[N, A]`.
+        """
         said = np.full(values.shape, np.nan)
         for fit, held in splits:
             scaler = make_scaler(self.scale)

@@ -69,14 +69,16 @@ def test_a_penalty_is_chosen_for_each_attribute_by_the_ccc_on_held_out_subjects(
     made = head("ridge-regression", alpha=alphas, seed=2).fit(X, y, SUBJECTS)
     found = np.zeros((3, 2))
     data, values = X.astype(np.float64), y.to_numpy()
+    splits = held_out_parts(SUBJECTS.tolist(), ["clip"] * 60, 6, 2)
     for i, alpha in enumerate(alphas):
         said = np.full(values.shape, np.nan)
-        for fit, held in held_out_parts(SUBJECTS.tolist(), ["clip"] * 60, 6, 2):
+        for fit, held in splits:
             scaler = StandardScaler().fit(data[fit])
             middle, spread = values[fit].mean(axis=0), values[fit].std(axis=0)
             model = Ridge(alpha=alpha).fit(scaler.transform(data[fit]), (values[fit] - middle) / spread)
             found_here = middle + spread * model.predict(scaler.transform(data[held]))
             said[held] = np.clip(found_here, values[fit].min(axis=0), values[fit].max(axis=0))
+        np.testing.assert_allclose(made.held_out({"alpha": alpha}, data, values, splits), said)
         found[i] = concordance(said, values)
     assert [c["alpha"] for c in made.chosen_] == [alphas[i] for i in found.argmax(axis=0)]
 

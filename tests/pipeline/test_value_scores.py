@@ -116,3 +116,13 @@ def test_an_interval_leaves_out_draws_that_are_not_defined() -> None:
 )
 def test_coefficients_are_written_without_the_zero(value: float, text: str) -> None:
     assert plain(value) == text
+
+
+def test_a_draw_of_clips_that_all_got_one_value_has_no_agreement_whatever_rounding_leaves() -> None:
+    _, truth = data()
+    said = truth.copy()
+    for owner in "abcde":
+        said[owner == OWNERS] = truth[owner == OWNERS].mean(axis=0)
+    alone = Moments.of(said, truth, OWNERS.tolist()).figures(np.eye(5))
+    assert (alone["ccc"] == 0).all()
+    assert np.isnan(alone["pearson"]).all()

@@ -16,6 +16,8 @@ from pipeline import posteriors
 from pipeline.experiment import load
 from pipeline.options import ConfigError
 from pipeline.protocol import Protocol
+from pipeline.targets import Targets
+from pipeline.training import said_by
 from pipeline.value_evaluation import evaluate_values, paired
 from pipeline.workspace import Workspace
 
@@ -279,3 +281,11 @@ def test_values_export_with_their_names(valued: Lab) -> None:
 def test_an_experiment_is_about_classes_or_attributes(lab: Lab) -> None:
     with pytest.raises(ConfigError, match="attributes"):
         load(lab.folder / "experiment.yaml", ["attributes=[arousal]"])
+
+
+def test_values_are_told_by_name_whatever_order_a_head_learned_them_in() -> None:
+    rng = np.random.default_rng(0)
+    y = pd.DataFrame(rng.normal([0, 9], size=(30, 2)), columns=["valence", "arousal"])
+    X = y.to_numpy(np.float32)
+    said = said_by(HEADS["ridge-regression"]().fit(X, y), X, Targets(attributes=value_lab.ATTRIBUTES))
+    assert (np.abs(said - y[list(value_lab.ATTRIBUTES)]) < 1).to_numpy().all()

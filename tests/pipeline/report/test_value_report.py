@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from pipeline.experiment import load
 from pipeline.report import value_contents
 from pipeline.report.leaks import lights
 from pipeline.report.tables import Table
-from pipeline.value_evaluation import ValueRun, evaluate_values
+from pipeline.value_evaluation import ValueControl, ValueRun, evaluate_values
 from pipeline.value_scores import plain
 
 PANELS = (
@@ -129,3 +130,10 @@ def test_formats_for_papers(valued: Lab) -> None:
     assert r"\caption{Concordance (CCC) by attribute" in (folder / "report.tex").read_text()
     assert "## Concordance (CCC) by attribute" in (folder / "report.md").read_text()
     assert not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize(("ccc", "level"), [(0.1, "green"), (0.5, "red")])
+def test_a_fusion_that_knows_exchanged_values_is_red(run: ValueRun, ccc: float, level: str) -> None:
+    knows = replace(run, control=ValueControl(ccc, 0.0))
+    (light,) = [light for light in lights(knows, None) if light.name == "exchanged values"]
+    assert light.level == level
