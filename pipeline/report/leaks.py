@@ -10,6 +10,7 @@ from pipeline.duplicates import Duplicates, Pair
 from pipeline.evaluation import Fused, Run
 from pipeline.posteriors import About
 from pipeline.value_evaluation import ValueRun
+from pipeline.value_scores import plain
 
 Level = Literal["green", "amber", "red", "grey"]
 _STACKINGS: dict[str, Level] = {"nested": "green", "cross-fitted": "amber", "in-sample": "red"}
@@ -221,7 +222,7 @@ def _control(run: Run | ValueRun) -> Iterator[Light]:
     if isinstance(run, ValueRun):
         what, found = "values", run.control.ccc
         error = 1 / np.sqrt(len(run.fusion.prediction))  # of a correlation of what has nothing in common
-        number = f"CCC {found:.3f}, by chance {by_chance:.3f}"
+        number = f"CCC {plain(found)}, by chance {plain(by_chance)}"
     else:
         what, found = "labels", run.control.accuracy
         error = np.sqrt(by_chance * (1 - by_chance) / int(run.fusion.confusion.sum()))

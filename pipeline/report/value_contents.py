@@ -68,17 +68,27 @@ def _concordance_row(name: str, scores: ValueScores) -> list[str]:
 
 
 def error_table(run: ValueRun) -> Table:
-    """Return errors and correlations of every system and attribute."""
-    rows = [
-        [name, *(text for a in run.attributes for text in (_number(s.rmse[a]), with_interval(s.pearson[a])))]
-        for name, s in systems(run).items()
-    ]
+    """Return the errors of every system and attribute."""
+    rows = [[name, *map(_number, s.rmse.values())] for name, s in systems(run).items()]
     return Table(
-        "Errors (RMSE) and correlations (Pearson) by attribute",
-        ["system", *(f"{a}, {what}" for a in run.attributes for what in ("RMSE", "Pearson"))],
+        "Errors (RMSE) by attribute",
+        ["system", *run.attributes],
         rows,
-        "Over all test clips together, [95 % over subjects]; RMSE in the units of the attribute. A high "
-        "correlation with a low CCC is a prediction of the wrong mean or spread.",
+        "Root of the mean squared error over all test clips together, in the units of the attribute, [95 % "
+        "over subjects].",
+        frozenset({len(run.sources)}),
+    )
+
+
+def correlation_table(run: ValueRun) -> Table:
+    """Return the correlations of every system and attribute."""
+    rows = [[name, *map(with_interval, s.pearson.values())] for name, s in systems(run).items()]
+    return Table(
+        "Correlations (Pearson) by attribute",
+        ["system", *run.attributes],
+        rows,
+        "Over all test clips together, [95 % over subjects]. Where a correlation is far above the CCC, "
+        "predictions have the wrong mean or spread.",
         frozenset({len(run.sources)}),
     )
 
@@ -203,6 +213,7 @@ def tables(run: ValueRun, audit: pd.DataFrame) -> dict[str, Table]:
     found = {
         "concordance": concordance_table(run),
         "error": error_table(run),
+        "correlation": correlation_table(run),
         "folds": fold_table(run),
         "differences": pair_table(run),
         "weights": weight_table(run),

@@ -15,8 +15,8 @@ from pipeline.value_evaluation import ValueControl, ValueRun, evaluate_values
 from pipeline.value_scores import plain
 
 PANELS = (
-    "leaks", "headline", "sources", "scatter", "concordance", "error", "folds", "subjects", "differences",
-    "weights", "in-sample", "deviations", "tested", "audit", "provenance",
+    "leaks", "headline", "sources", "scatter", "concordance", "error", "correlation", "folds", "subjects",
+    "differences", "weights", "in-sample", "deviations", "tested", "audit", "provenance",
 )  # fmt: skip
 
 
@@ -81,7 +81,9 @@ def test_tables_show_the_scores(run: ValueRun) -> None:
     assert fused["mean"].startswith(f"{plain(scores.mean_ccc.value)} [")
     assert {"the same, cross-fitted", "the same, in-sample"} <= {r[0] for r in found["concordance"].rows}
     errors = row(found["error"], "one-ridge")
-    assert errors["arousal, RMSE"].startswith(f"{run.sources['one-ridge'].rmse['arousal'].value:#.3g} [")
+    assert errors["arousal"].startswith(f"{run.sources['one-ridge'].rmse['arousal'].value:#.3g} [")
+    correlation = row(found["correlation"], "one-ridge")["valence"]
+    assert correlation.startswith(f"{plain(run.sources['one-ridge'].pearson['valence'].value)} [")
     folds = row(found["folds"], "fused (linear)")
     assert [folds[f"fold {k}"] for k in range(3)] == [plain(v) for v in scores.mean_ccc_folds]
     weights = np.array([f.fitted.attribute_weights() for f in run.folds])  # type: ignore[union-attr]
@@ -118,7 +120,7 @@ def test_rules_without_weights_have_no_panel_of_them(valued: Lab) -> None:
 def test_lights_say_what_they_looked_at(valued: Lab, run: ValueRun) -> None:
     found = {light.name: light for light in lights(run, None)}
     assert found["exchanged values"].level == "green"
-    assert re.fullmatch(r"CCC -?\d\.\d{3}, by chance -?\d\.\d{3}", found["exchanged values"].number)
+    assert re.fullmatch(r"CCC (0|-?\.\d\d), by chance (0|-?\.\d\d)", found["exchanged values"].number)
     assert re.search(r"in-sample [+-]\d\.\d{3} CCC", found["stacking"].number)
     assert valued.run("fuse", "--report", "--set", "fusion.stacking=in-sample") == 0, valued.err
     assert 'class="tag red"' in page(valued)
