@@ -65,7 +65,7 @@ def source(name: str, protocol: Protocol, rng: np.random.Generator) -> Posterior
         for split, inner, subjects in wanted:
             at = np.isin(owners, sorted(subjects))
             parts.append(
-                rows_of(clips[at].tolist(), made(truth[at], rng), protocol.classes, fold.index, inner, split)  # type: ignore[arg-type]
+                rows_of(clips[at].tolist(), made(truth[at], rng), protocol.targets, fold.index, inner, split)  # type: ignore[arg-type]
             )
     about = About(
         source=name, label="emotion", classes=protocol.classes, head={"head": "bench"}, features={},
