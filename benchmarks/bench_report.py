@@ -65,7 +65,7 @@ def source(name: str, protocol: Protocol, rng: np.random.Generator) -> Posterior
         for split, inner, subjects in wanted:
             at = np.isin(owners, sorted(subjects))
             parts.append(
-                rows_of(clips[at].tolist(), made(truth[at], rng), protocol.classes, fold.index, inner, split)  # type: ignore[arg-type]
+                rows_of(clips[at].tolist(), made(truth[at], rng), protocol.targets, fold.index, inner, split)  # type: ignore[arg-type]
             )
     about = About(
         source=name, label="emotion", classes=protocol.classes, head={"head": "bench"}, features={},
@@ -122,7 +122,7 @@ def main() -> None:
             run = fuse_and_score(tables, FUSERS["logpool"](), FusionSpec(), protocol)
             subsets = list(measure(run, subsets_of(list(run.sources))))
             findings = report.Findings(run, subsets, Duplicates([], len(manifest), 0, reason="no media"))
-            return len(report.render(workspace, findings, folder, Stopwatch.start().entry(None)))
+            return len(findings.render(workspace, folder, Stopwatch.start().entry(None)))
 
         size = whole()
         title = f"report: {len(manifest):,} clips, {SOURCES} sources, {2**SOURCES - 1} subsets"

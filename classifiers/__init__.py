@@ -1,4 +1,4 @@
-"""Arrays in, posteriors out: one head per file."""
+"""Arrays in, posteriors or values out: one head per file."""
 
 from classifiers import (  # noqa: F401  # register
     bilstm,
@@ -12,16 +12,28 @@ from classifiers import (  # noqa: F401  # register
     mel_cnn,
     mlp,
     mlp_batched,
+    mlp_regression,
     nusvc,
     perceptron,
     ridge,
+    ridge_regression,
     svc,
     svc_plain,
+    svr,
     temporal_cnn,
     tree,
 )
-from classifiers.contract import Frames, Head, HeadError, SoftLabels
+from classifiers.contract import Frames, Head, HeadError, SoftLabels, targets_at
 from classifiers.normalise import normalise_by_subject, pool_mean
 from classifiers.registry import HEADS
 
-__all__ = ["HEADS", "Frames", "Head", "HeadError", "SoftLabels", "normalise_by_subject", "pool_mean"]
+__all__ = [
+    "HEADS",
+    "Frames",
+    "Head",
+    "HeadError",
+    "SoftLabels",
+    "normalise_by_subject",
+    "pool_mean",
+    "targets_at",
+]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from classifiers.arrays import Scaler, check_array, fit_scaler, scaled
 from classifiers.contract import HeadError
-from classifiers.network_head import NetworkHead, Targets
+from classifiers.network_head import ClassTargets, NetworkHead
 
 if TYPE_CHECKING:  # PyTorch takes two seconds to import, which most heads do not need
     from classifiers.branch_training import Clip
@@ -37,7 +37,7 @@ class BranchedHead(NetworkHead):
         """Return the sizes of all layers, which must be 1 or more."""
 
     def _train(
-        self, clips: Sequence["Clip"], y: Targets, fit: NDArray[np.int64], held: NDArray[np.int64]
+        self, clips: Sequence["Clip"], y: ClassTargets, fit: NDArray[np.int64], held: NDArray[np.int64]
     ) -> int:
         from classifiers.branch_training import train
 

@@ -19,6 +19,7 @@ from affectstack import AffectstackError
 Scale = Literal["none", "minmax", "standard"]
 InputKind = Literal["static", "sequence", "frames"]
 FloatArray = NDArray[np.floating[Any]]
+Task = Literal["classes", "values"]
 
 
 class HeadError(AffectstackError):
@@ -65,12 +66,15 @@ class SoftLabels:
 
 
 Labels = Sequence[str] | NDArray[Any] | pd.Categorical | SoftLabels
+Targets = Labels | pd.DataFrame
 
 
 class Head(ClassifierMixin, BaseEstimator):
-    """A classifier in scikit-learn's manner: the constructor stores, `fit` learns, learned names end in `_`.
+    """A model in scikit-learn's manner: the constructor stores, `fit` learns, learned names end in `_`.
 
     Attributes:
+        tasks: What it can predict: posteriors of "classes", "values" of attributes, or both; of which, `y`
+            of `fit` decides.
         sequence: False: X is `[N, D]`. True: X is a list of N arrays `[T_i, D]`.
         inputs: Empty: a clip is one array, as `sequence` says. Otherwise what a clip is made of, such as a
             vector of its video and the frames of its sound: X is a list of N tuples of one array per entry,
@@ -80,11 +84,13 @@ class Head(ClassifierMixin, BaseEstimator):
         learns_unlabelled: True if clips without a label teach it something: y is NaN there.
         learns_shares: True if y may be `SoftLabels`.
         batched: True if `fit_many` fits several side by side, faster than one after the other.
-        classes_: The classes in the order of the posterior's columns.
+        classes_: The classes in the order of the posterior's columns, where it was trained on classes.
+        attributes_: The attributes in the order of the columns of values, where it was trained on values.
         remarks_: What a reader must know about the clips that it was fitted on, one sentence each; absent of
             heads that have nothing to say.
     """
 
+    tasks: ClassVar[frozenset[Task]] = frozenset({"classes"})
     sequence: ClassVar[bool] = False
     inputs: ClassVar[tuple[InputKind, ...]] = ()
     partial: ClassVar[bool] = False
@@ -92,19 +98,21 @@ class Head(ClassifierMixin, BaseEstimator):
     learns_shares: ClassVar[bool] = False
     batched: ClassVar[bool] = False
     classes_: NDArray[Any]
+    attributes_: NDArray[Any]
 
     @abstractmethod
-    def fit(self, X: Any, y: Labels, groups: Sequence[str] | None = None) -> Self:
+    def fit(self, X: Any, y: Any, groups: Sequence[str] | None = None) -> Self:
         """Learn from clips.
 
         Args:
             X: The features, see `sequence` and `inputs`.
-            y: `[N]` class names; a pandas Categorical also says in which order the classes stand.
+            y: `[N]` class names; a pandas Categorical also says in which order the classes stand. Of values
+                a pandas DataFrame `[N, A]`, float64, its columns named like the attributes.
             groups: `[N]` subjects. Whatever is chosen on held-out clips (calibration, C, when to stop) is
                 chosen on clips of held-out subjects. None: every clip is its own group.
 
         Raises:
-            HeadError: If there are too few classes or subjects.
+            HeadError: If there are too few classes or subjects, or values that do not vary.
         """
 
     @classmethod
@@ -112,7 +120,7 @@ class Head(ClassifierMixin, BaseEstimator):
         cls,
         heads: Sequence[Any],
         X: Any,
-        y: Labels,
+        y: Any,
         rows: Sequence[NDArray[np.int64]],
         groups: Sequence[str] | None = None,
     ) -> None:
@@ -121,18 +129,29 @@ class Head(ClassifierMixin, BaseEstimator):
         Args:
             heads: Unfitted.
             X: The features of all clips, see `sequence` and `inputs`.
-            y: `[N]` class names.
+            y: `[N]` class names, or `[N, A]` values.
             rows: The clips that each head learns from.
             groups: `[N]` subjects.
         """
-        labels = as_labels(y)
         for head, own in zip(heads, rows, strict=True):
             clips = [X[i] for i in own] if cls.sequence else np.asarray(X)[own]
-            head.fit(clips, labels[own], None if groups is None else [groups[i] for i in own])
+            head.fit(clips, targets_at(y, own), None if groups is None else [groups[i] for i in own])
 
-    @abstractmethod
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Return `[N, K]` posteriors; rows sum to 1 and do not depend on each other."""
+        """Return `[N, K]` posteriors; rows sum to 1 and do not depend on each other.
+
+        Raises:
+            HeadError: If it predicts something else.
+        """
+        raise HeadError(f"{type(self).__name__} predicts {_instead(self.tasks)}, not posteriors of classes")
+
+    def predict_values(self, X: Any) -> NDArray[np.float64]:
+        """Return `[N, A]` values in the order of `attributes_`; rows do not depend on each other.
+
+        Raises:
+            HeadError: If it predicts something else.
+        """
+        raise HeadError(f"{type(self).__name__} predicts {_instead(self.tasks)}, not values of attributes")
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -199,6 +218,15 @@ def make_scaler(scale: Scale) -> StandardScaler | MinMaxScaler | None:
 def as_labels(y: Labels) -> pd.Categorical | SoftLabels | NDArray[Any]:
     """Return class names that rows can be chosen from; a Categorical keeps the order of its classes."""
     return y if isinstance(y, pd.Categorical | SoftLabels) else np.asarray(y, dtype=str)
+
+
+def targets_at(y: Any, rows: NDArray[Any]) -> Any:
+    """Return the class names, or the values, of some clips."""
+    return y.iloc[rows] if isinstance(y, pd.DataFrame) else as_labels(y)[rows]
+
+
+def _instead(tasks: frozenset[Task]) -> str:
+    return "posteriors of classes" if "classes" in tasks else "values of attributes"
 
 
 def check_classes(y: Labels) -> tuple[NDArray[Any], NDArray[np.int64]]:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from classifiers.branch_training import device, parted, quality, shuffled
 from classifiers.contract import Frames, HeadError
 from classifiers.frames import FrameBatch, batched
-from classifiers.network_head import Targets
+from classifiers.network_head import ClassTargets
 
 FrameClip = tuple[Frames | None, ...]
 Enlarge = Callable[[list[FrameBatch], Tensor], tuple[list[FrameBatch], Tensor]]
@@ -68,7 +68,7 @@ class Collator:
 def train(
     network: nn.Module,
     clips: Sequence[FrameClip],
-    y: Targets,
+    y: ClassTargets,
     fit: NDArray[np.int64],
     held: NDArray[np.int64],
     collate: Collator,

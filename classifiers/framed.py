@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from classifiers.arrays import Scaler, fit_scaler
 from classifiers.contract import Frames, HeadError
-from classifiers.network_head import NetworkHead, Targets
+from classifiers.network_head import ClassTargets, NetworkHead
 
 if TYPE_CHECKING:  # PyTorch takes two seconds to import, which most heads do not need
     from classifiers.frame_training import Collator, Enlarge, FrameClip, Schedule
@@ -142,7 +142,7 @@ class DescendingHead(FramedHead):
     def _train(
         self,
         clips: Sequence["FrameClip"],
-        y: Targets,
+        y: ClassTargets,
         fit: NDArray[np.int64],
         held: NDArray[np.int64],
     ) -> int:

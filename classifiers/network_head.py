@@ -17,9 +17,9 @@ from classifiers.contract import (
     Labels,
     Scale,
     SoftLabels,
-    as_labels,
     check_classes,
     held_out_parts,
+    targets_at,
 )
 from classifiers.saved import read_facts, read_weights, reading, scaler_facts, scaler_of, write_network
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # PyTorch takes two seconds to import, which most heads do no
 
 
 @dataclass(frozen=True)
-class Targets:
+class ClassTargets:
     """What a network is to say of clips.
 
     Attributes:
@@ -91,7 +91,7 @@ class NetworkHead(Head):
 
     @abstractmethod
     def _train(
-        self, clips: Sequence[Any], y: "Targets", fit: NDArray[np.int64], held: NDArray[np.int64]
+        self, clips: Sequence[Any], y: "ClassTargets", fit: NDArray[np.int64], held: NDArray[np.int64]
     ) -> int:
         """Train the network on scaled clips; return the epoch whose weights it has."""
 
@@ -119,10 +119,9 @@ class NetworkHead(Head):
         clips = cls._clips(X)
         widths = cls._widths(clips)
         cls._check(clips, widths)
-        labels = as_labels(y)
         subjects = np.arange(len(clips)).astype(str) if groups is None else np.asarray(groups, dtype=str)
         for head, own in zip(heads, rows, strict=True):
-            head._fit([clips[i] for i in own], widths, labels[own], subjects[own])
+            head._fit([clips[i] for i in own], widths, targets_at(y, own), subjects[own])
 
     def _fit(self, clips: Sequence[Any], widths: list[int], y: Any, subjects: NDArray[Any]) -> None:
         from classifiers.branch_training import seeded
@@ -136,7 +135,7 @@ class NetworkHead(Head):
         with seeded(self.seed):
             self.network_ = self._network(widths, len(self.classes_))
             shares = y.of(self.classes_.tolist()) if isinstance(y, SoftLabels) else None
-            self.epochs_ = self._train(self._scaled(clips), Targets(index, shares), fit, held)
+            self.epochs_ = self._train(self._scaled(clips), ClassTargets(index, shares), fit, held)
 
     def _learn_inputs(self, clips: Sequence[Any], widths: list[int]) -> None:
         """Note what the inputs are like, from the clips that are learned from."""
@@ -157,7 +156,7 @@ class NetworkHead(Head):
         facts = {
             "head": type(self).__name__,
             "params": self.get_params(),
-            "classes": self.classes_.tolist(),
+            **self._names(),
             "widths": self.widths_,
             "held_out": self.held_out_,
             "epochs": self.epochs_,
@@ -165,6 +164,17 @@ class NetworkHead(Head):
             **{name: getattr(self, name) for name in self.own_facts},
         }
         write_network(folder, facts, self.network_)
+
+    def _names(self) -> dict[str, list[str]]:
+        """Return what its outputs are called, as JSON."""
+        return {"classes": self.classes_.tolist()}
+
+    def _take_names(self, facts: dict[str, Any]) -> int:
+        """Take what its outputs are called from a file; return how many there are."""
+        if len(set(facts["classes"])) != len(facts["classes"]) or len(facts["classes"]) < 2:
+            raise ValueError(f"its classes are {facts['classes']}; expected two or more names")
+        self.classes_ = np.asarray(facts["classes"], dtype=str)
+        return len(self.classes_)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -181,9 +191,7 @@ class NetworkHead(Head):
                 raise ValueError(f"it is of a {facts['head']}")
             head = cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts["params"].items()})
             head._check_options()
-            if len(set(facts["classes"])) != len(facts["classes"]) or len(facts["classes"]) < 2:
-                raise ValueError(f"its classes are {facts['classes']}; expected two or more names")
-            head.classes_ = np.asarray(facts["classes"], dtype=str)
+            outputs = head._take_names(facts)
             head.widths_, head.held_out_, head.epochs_ = facts["widths"], facts["held_out"], facts["epochs"]
             numbers = len(head.widths_), len(facts["scalers"])
             if numbers != (wanted := len(cls._kinds()), wanted):
@@ -197,7 +205,7 @@ class NetworkHead(Head):
                 for of, width in zip(facts["scalers"], head.widths_, strict=True)
             ]
             with seeded(head.seed):  # initial weights are drawn, then replaced
-                head.network_ = head._network(head.widths_, len(head.classes_))
+                head.network_ = head._network(head.widths_, outputs)
             read_weights(folder, head.network_)
             head.network_.to(device())
         return head

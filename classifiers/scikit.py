@@ -25,7 +25,7 @@ class ScikitHead(StaticHead):
         """Fit scaler and estimator; nothing is held out, so `groups` is not needed."""
         self.classes_, index = check_classes(y)
         self.scaler_ = make_scaler(self.scale)
-        data = _finite(X)
+        data = finite(X)
         data = data if self.scaler_ is None else self.scaler_.fit_transform(data)
         try:
             self.estimator_: Any = self.estimator().fit(data, index)
@@ -47,12 +47,17 @@ class ScikitHead(StaticHead):
         return decided
 
     def _scaled(self, X: FloatArray) -> FloatArray:
-        data = _finite(X)
+        data = finite(X)
         scaled: FloatArray = data if self.scaler_ is None else self.scaler_.transform(data)
         return scaled
 
 
-def _finite(X: FloatArray) -> NDArray[np.float64]:
+def finite(X: FloatArray) -> NDArray[np.float64]:
+    """Return features in double precision.
+
+    Raises:
+        HeadError: If one is no number.
+    """
     data = np.asarray(X, dtype=np.float64)
     if not np.isfinite(data).all():
         raise HeadError("a feature is NaN or infinite")  # which trees would take without a word

@@ -12,8 +12,8 @@ Scale = Literal["none", "minmax", "standard"]
 _FLOOR = 1e-6
 
 
-class Fuser(BaseEstimator):
-    """Combines the posteriors of several sources.
+class Combiner(BaseEstimator):
+    """Combines what several sources say of a clip, be it posteriors or values.
 
     Attributes:
         trainable: False for rules, which need no training rows.
@@ -25,18 +25,18 @@ class Fuser(BaseEstimator):
     raw: ClassVar[bool] = False
 
     @abstractmethod
-    def fit(self, P: NDArray[np.float64], y: NDArray[np.int64], groups: Sequence[str] | None = None) -> Self:
+    def fit(self, P: NDArray[np.float64], y: NDArray[Any], groups: Sequence[str] | None = None) -> Self:
         """Learn from rows whose models had not seen the rows' subjects.
 
         Args:
-            P: `[N, S, K]` posteriors of S sources, classes in one order.
-            y: `[N]` class indices.
+            P: `[N, S, K]` posteriors, or values, of S sources, classes or attributes in one order.
+            y: `[N]` class indices, or `[N, K]` values.
             groups: `[N]` subjects; whatever a fuser chooses on held-out rows, it holds out by subject.
         """
 
     @abstractmethod
-    def predict_proba(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return `[N, K]` fused posteriors."""
+    def combine(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `[N, K]`, what the sources say together."""
 
     def check(self, sources: int) -> None:  # most have nothing to say
         """Refuse a number of sources that the settings do not fit.
@@ -53,6 +53,34 @@ class Fuser(BaseEstimator):
         """Return an unfitted copy for some of the sources, by position: for clips that lack the others."""
         copy: Any = clone(self)
         return copy
+
+
+class Fuser(Combiner):
+    """Combines the posteriors of several sources."""
+
+    @abstractmethod
+    def predict_proba(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `[N, K]` fused posteriors."""
+
+    def combine(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the fused posteriors."""
+        return self.predict_proba(P)
+
+
+class ValueFuser(Combiner):
+    """Combines the values that several sources predict."""
+
+    @abstractmethod
+    def predict_values(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `[N, A]` fused values."""
+
+    def combine(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the fused values."""
+        return self.predict_values(P)
+
+    def attribute_weights(self) -> NDArray[np.float64] | None:  # some have one weight for all attributes
+        """Return `[S, A]`, how much each source counts for each attribute, where the fuser learned that."""
+        return None
 
 
 def log_posteriors(P: NDArray[np.float64]) -> NDArray[np.float64]:

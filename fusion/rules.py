@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from fusion.contract import Fuser, log_posteriors
+from fusion.contract import Combiner, Fuser, log_posteriors
 from fusion.join import FusionError
 from fusion.registry import FUSERS
 
@@ -62,19 +62,20 @@ class Vote(Rule):
         return (votes + 0.5 * P.mean(axis=1)) / (sources + 0.5)
 
 
-@FUSERS.register("weighted")
-class Weighted(Rule):
-    """The weighted arithmetic mean of the posteriors.
+class WeightedMean(Combiner):
+    """The weighted arithmetic mean of what the sources say.
 
     Args:
         weights: One per source, in the order of `sources`; they are normalised. Empty: all equal.
     """
 
+    trainable = False
+
     def __init__(self, weights: Sequence[float] = ()) -> None:
         self.weights = weights
 
-    def predict_proba(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Average over sources."""
+    def averaged(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return `[N, K]`, the average over sources."""
         weights = np.asarray(self.weights or np.ones(P.shape[1]), dtype=np.float64)
         if len(weights) != P.shape[1] or (weights < 0).any() or weights.sum() <= 0:
             raise FusionError(
@@ -100,3 +101,12 @@ class Weighted(Rule):
         """Return the rule with the weights of these sources."""
         self.check(max(len(self.weights), max(sources) + 1))
         return type(self)([self.weights[s] for s in sources] if self.weights else ())
+
+
+@FUSERS.register("weighted")
+class Weighted(WeightedMean, Rule):
+    """The weighted arithmetic mean of the posteriors; arguments are those of `WeightedMean`."""
+
+    def predict_proba(self, P: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Average over sources."""
+        return self.averaged(P)

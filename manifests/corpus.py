@@ -23,7 +23,7 @@ class Reading:
         classes: The classes in their canonical order.
         folds: The split that this corpus is usually scored on, as `make_folds` takes it.
         notes: What was left out and why, and what was done to labels, one sentence each.
-        attributes: Columns of continuous labels, where clips have these in place of classes.
+        attributes: Columns of values, where the corpus is about these and not about classes.
     """
 
     manifest: Manifest

@@ -151,19 +151,67 @@ class Manifest:
         chosen[known] = values[takes.loc[[clips[i] for i in known]].to_numpy()]
         return chosen / chosen.sum(axis=1, keepdims=True)
 
-    def by_label(self, column: str) -> "tuple[Manifest, Manifest | None]":
+    def by_label(self, columns: Sequence[str]) -> "tuple[Manifest, Manifest | None]":
         """Return the clips that have a label and those that have none, None if all have one.
 
+        Args:
+            columns: The label column, or those of attributes; a clip has a label if no cell is empty.
+
         Raises:
-            ManifestError: If the column is absent, no clip has a label, or views of a take disagree.
+            ManifestError: If a column is absent, no clip has a label, or views of a take disagree.
         """
-        if column not in self.frame:
-            self.labels(column)
-        _raise_if(_disagreements(self.frame, column, self._lines), self.source)
-        there = (self.frame[column].astype(str) != "").to_numpy()
+        there = np.ones(len(self.frame), dtype=np.bool_)
+        for column in columns:
+            if column not in self.frame:
+                self.labels(column)
+            _raise_if(_disagreements(self.frame, column, self._lines), self.source)
+            there &= (self.frame[column].astype(str) != "").to_numpy()
         if not there.any():
-            raise ManifestError(f"{self.source}: no clip has a label in column {column!r}")
+            named = ", ".join(map(repr, columns))
+            raise ManifestError(f"{self.source}: no clip has a label in column {named}")
         return self._only(there), None if there.all() else self._only(~there)
+
+    def values(self, columns: Sequence[str], *, partial: bool = False) -> pd.DataFrame:
+        """Return the numbers of some columns, one row per clip, read anew each time.
+
+        Args:
+            columns: The attributes, such as arousal and valence.
+            partial: Take an empty cell for a value that nobody gave.
+
+        Returns:
+            `[N, A]` float64 indexed by `clip_id`, one row per take, in the order of `columns`; NaN where
+            `partial` lets a value be absent.
+
+        Raises:
+            ManifestError: If a column is absent, or a value is empty, no finite number, or differs between
+                two views of one take.
+        """
+        if absent := [c for c in columns if c not in self.frame]:
+            raise ManifestError(
+                f"{self.source}: no column {absent[0]!r} with values of an attribute"
+                f"{did_you_mean(absent[0], self.frame.columns)}"
+            )
+        problems: list[_Problem] = []
+        numbers = {c: self._numbers(c, partial, problems) for c in columns}
+        _raise_if(problems, self.source)
+        frame = pd.DataFrame({"clip_id": self.frame["clip_id"], **numbers})
+        for column in columns:  # as numbers: 0.5 and 0.50 agree
+            problems += _disagreements(frame, column, self._lines)
+        _raise_if(problems, self.source)
+        takes = frame.drop_duplicates("clip_id")
+        return takes[list(columns)].set_index(takes["clip_id"].to_numpy())
+
+    def _numbers(self, column: str, partial: bool, problems: list[_Problem]) -> NDArray[np.float64]:
+        """Return a column as numbers, and add what is wrong with it to the problems."""
+        found = np.full(len(self.frame), np.nan)
+        for i, (line, cell) in enumerate(zip(self._lines, self.frame[column], strict=True)):
+            text = "" if pd.isna(cell) else str(cell)
+            if text:
+                found[i] = _number(text)
+            if not np.isfinite(found[i]) and (text or not partial):
+                why = "is no finite number" if text else "is empty; every clip needs a value"
+                problems.append(_Problem(line, column, text, why))
+        return found
 
     def without(self, column: str, labels: Sequence[str]) -> "Manifest":
         """Return a copy without the clips of some labels.
@@ -348,11 +396,11 @@ def _time_problems(line: int, row: dict[Any, Any]) -> Iterator[_Problem]:
 
 def _disagreements(frame: pd.DataFrame, column: str, lines: Sequence[int]) -> list[_Problem]:
     """Views of one take must agree on whatever belongs to the take."""
-    first: dict[str, str] = {}
+    first: dict[str, Any] = {}
     return [
         _Problem(line, column, value, f"differs from another view of clip {clip}")
         for line, clip, value in zip(lines, frame["clip_id"], frame[column], strict=True)
-        if first.setdefault(clip, value) != value
+        if first.setdefault(clip, value) != value and not (pd.isna(value) and pd.isna(first[clip]))
     ]
 
 
@@ -363,6 +411,14 @@ def _twins(frame: pd.DataFrame, column: str, lines: Sequence[int]) -> Iterator[_
         other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
         if other != name:
             yield _Problem(line, column, name, f"differs from {other!r} only in case or Unicode form")
+
+
+def _number(text: str) -> float:
+    """Return the number that a cell holds, NaN if it holds none."""
+    try:
+        return np.nan if "_" in text else float(text)  # Python takes 1_000 for a number, people do not
+    except ValueError:
+        return np.nan
 
 
 def _label_problem(value: str, classes: Sequence[str] | None) -> str:

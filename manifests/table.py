@@ -1,5 +1,6 @@
-"""One's own corpus: any CSV with a path, a subject and a label."""
+"""One's own corpus: any CSV with a path, a subject, and a label or values."""
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -24,8 +25,9 @@ class Table(Corpus):
         path: The column of the media path, relative to the corpus root. May be absent where `video`,
             `audio` or `text` columns are there, or where `clip_id` names clips of features made elsewhere.
         subject: The column of the subject.
-        label: The column of the label.
+        label: The column of the label; None is "label".
         clip_id: The column of the clip's id; None makes one of the path.
+        attributes: Columns of values, where the corpus is about these and not about classes.
     """
 
     def __init__(
@@ -33,25 +35,34 @@ class Table(Corpus):
         table: Path,
         path: str = "path",
         subject: str = "subject",
-        label: str = "label",
+        label: str | None = None,
         clip_id: str | None = None,
+        attributes: Sequence[str] = (),
     ) -> None:
         self.table = table
         self.path = path
         self.subject = subject
-        self.label = label
+        self.label = None if attributes else label or "label"
         self.clip_id = clip_id
+        self.attributes = tuple(attributes)
+        if attributes and label is not None:
+            raise ManifestError(
+                f"--label-column {label} and --attribute-columns {','.join(attributes)} exclude each other: "
+                "a corpus is read for classes or for values"
+            )
 
     def read(self, root: Path) -> Reading:
         """Read the table; its paths lie below `root`."""
         frame = read_text_table(self.table)
         media = [c for c in ("video", "audio", "text") if c in frame]
-        wanted = {"--subject-column": self.subject, "--label-column": self.label}
+        wanted = [("--subject-column", self.subject)]
+        wanted += [("--label-column", self.label)] if self.label else []
+        wanted += [("--attribute-columns", column) for column in self.attributes]
         if self.clip_id:
-            wanted["--clip-id-column"] = self.clip_id
+            wanted.append(("--clip-id-column", self.clip_id))
         if not media and not self.clip_id:
-            wanted["--path-column"] = self.path
-        for option, column in wanted.items():
+            wanted.append(("--path-column", self.path))
+        for option, column in wanted:
             if column not in frame:
                 raise ManifestError(
                     f"{self.table.name}: missing column {column!r}"
@@ -72,12 +83,16 @@ class Table(Corpus):
         for column in frame.columns:
             if column not in named:
                 out[column] = frame[column].to_numpy()
-        if self.label not in out:
-            out[self.label] = frame[self.label].to_numpy()
+        for column in filter(None, (self.label, *self.attributes)):
+            if column not in out:
+                out[column] = frame[column].to_numpy()
         out.attrs["lines"] = lines
         manifest = Manifest(out, source=self.table.name, root=root)
-        classes = tuple(sorted(set(manifest.labels(self.label))))
-        return Reading(manifest, self.label, classes, {"by": "subject", "k": 5, "seed": 0})
+        folds: dict[str, object] = {"by": "subject", "k": 5, "seed": 0}
+        if self.label is None:
+            manifest.values(self.attributes)
+            return Reading(manifest, "", (), folds, attributes=self.attributes)
+        return Reading(manifest, self.label, tuple(sorted(set(manifest.labels(self.label)))), folds)
 
     def _row(self, line: int, row: dict[str, str]) -> dict[str, str]:
         out = {"clip_id": row[self.clip_id] if self.clip_id else "", "subject": row[self.subject]}

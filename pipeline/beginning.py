@@ -53,10 +53,9 @@ def begin(
     document = _with_paths_from_here(document)
     workspace = Workspace(parse(document, file.name), file.parent.resolve(), file)
     counted = f"{len(manifest)} clips"
-    if reading.classes:
-        workspace.classes(manifest)
     if reading.classes or reading.attributes:
         folds = workspace.folds(manifest)
+        workspace.classes(manifest)
         counted += f", {manifest.frame['subject'].nunique()} subjects, {_labels(reading)}"
         counted += f", {len(folds)} fold{'' if len(folds) == 1 else 's'} ({folds.name})"
     heading = f"# {corpus}, recipe {recipe}. The README explains every key.\n"

@@ -9,21 +9,21 @@ from typing import Annotated
 import numpy as np
 import typer
 from markupsafe import Markup
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from affectstack import __version__
-from fusion import FUSERS
 from manifests import Fold, Folds
 from pipeline.cli import EXIT_OK, relative_to_cwd, run, say
+from pipeline.comparison import common_clips, draw_intervals, marks, runs_table, same_folds
 from pipeline.files import publish
 from pipeline.protocol import Protocol
 from pipeline.report import page
-from pipeline.report.page import FUSED, INK, SOFT
+from pipeline.report.page import SOFT
 from pipeline.report.tables import Form, Table, write
 from pipeline.runs import RunError, SourceFigures, StoredRun, read_runs
 from pipeline.scoring import Scores, score
 from pipeline.statistics import McNemar, holm, mcnemar, subject_interval
+from pipeline.value_comparison import compare_values, make_value_tables, values_chart
 
 app = typer.Typer(add_completion=False)
 
@@ -69,11 +69,6 @@ class Comparison:
     same_folds: bool
     differences: list[Difference]
 
-    @property
-    def alike(self) -> bool:
-        """Whether all runs bear the same marks, so that their figures are of one kind."""
-        return len({frozenset(_marks(r)) for r in self.runs}) == 1
-
 
 def compare_runs(runs: Sequence[StoredRun]) -> Comparison:
     """Score runs on the clips that all of them have, and compare every pair.
@@ -81,12 +76,7 @@ def compare_runs(runs: Sequence[StoredRun]) -> Comparison:
     Raises:
         RunError: If they have other classes or no clip in common, or a clip has another label or subject.
     """
-    first = runs[0]
-    common = sorted(set.intersection(*(set(r.clips.index) for r in runs)))
-    for other in runs[1:]:
-        _refuse_unlike(first, other, common)
-    if not common:
-        raise RunError(f"no clip is in all of {', '.join(r.name for r in runs)}; they are of other corpora")
+    first, common = runs[0], common_clips(runs)
     scores = [_score(r, common, first.classes) for r in runs]
     owners = first.clips.loc[common, "subject"].tolist()
     right = [np.array([s.right[clip] for clip in common], dtype=np.bool_) for s in scores]
@@ -98,24 +88,7 @@ def compare_runs(runs: Sequence[StoredRun]) -> Comparison:
         gain = right[a].astype(np.float64) - right[b]
         interval = subject_interval(gain, owners)
         differences.append(Difference(runs[a].name, runs[b].name, float(gain.mean()), interval, test, p))
-    folds = {frozenset(frozenset(part) for part in r.test_subjects) for r in runs}
-    return Comparison(list(runs), scores, len(common), first.classes, len(folds) == 1, differences)
-
-
-def _refuse_unlike(first: StoredRun, other: StoredRun, common: Sequence[str]) -> None:
-    if set(first.classes) != set(other.classes):
-        raise RunError(
-            f"{first.name} knows the classes {', '.join(first.classes)}, {other.name} knows "
-            f"{', '.join(other.classes)}; only runs of the same classes can be compared"
-        )
-    for column in ("label", "subject"):
-        one, two = (r.clips[column].loc[list(common)] for r in (first, other))
-        if unlike := [clip for clip in common if one[clip] != two[clip]]:
-            clip = unlike[0]
-            raise RunError(
-                f"{len(unlike)} clips have another {column} in {other.name} than in {first.name}, such as "
-                f"{clip}: {two[clip]!r} and {one[clip]!r}; these runs are not of the same clips"
-            )
+    return Comparison(list(runs), scores, len(common), first.classes, same_folds(runs), differences)
 
 
 def _score(stored: StoredRun, common: Sequence[str], classes: Sequence[str]) -> Scores:
@@ -155,11 +128,16 @@ def compare(
     """Put runs side by side on the clips that all of them have, with paired tests."""
     if len(runs) < 2:
         raise RunError(f"only {runs[0]} is named; a comparison needs two runs or more")
-    found = compare_runs(read_runs(runs))
-    tables = make_tables(found)
+    stored = read_runs(runs)
+    if stored[0].targets.attributes:
+        values = compare_values(stored)
+        tables, figure, clips = make_value_tables(values), values_chart(values), values.clips
+    else:
+        found = compare_runs(stored)
+        tables, figure, clips = make_tables(found), intervals_chart(found), found.clips
     say(write(tables, form).rstrip("\n"))
     if html is not None:
-        publish(html, _page(found, tables).encode())
+        publish(html, _page(stored, clips, tables, figure).encode())
         if form is Form.TEXT:
             say(f"wrote {relative_to_cwd(html)}")
     return EXIT_OK
@@ -167,40 +145,11 @@ def compare(
 
 def make_tables(found: Comparison) -> list[Table]:
     """Return what is known of the runs as tables."""
-    tables = [_runs_table(found), _figures_table(found)]
+    tables = [runs_table(found.runs), _figures_table(found)]
     if found.same_folds:
         tables.append(_folds_table(found))
     tables += [_differences_table(found), _recalls_table(found)]
     return [*tables, *_sources_tables(found)]
-
-
-def _marks(stored: StoredRun) -> list[str]:
-    """Return the grade of what a fusion learned from, and what else sets its figures apart."""
-    rule = stored.method in FUSERS and not FUSERS[stored.method].trainable
-    trained = stored.temperature or not rule
-    grade = [stored.stacking] if trained else []
-    return [*grade, *(mark for mark in stored.marks if mark not in grade)]
-
-
-def _runs_table(found: Comparison) -> Table:
-    rows = [
-        [
-            r.name,
-            f"{r.method}, temperature" if r.temperature else r.method,
-            ", ".join(r.sources),
-            str(len(r.clips)),
-            r.folds_name,
-            ", ".join(_marks(r)) or "–",
-        ]
-        for r in found.runs
-    ]
-    sentences = []
-    if not found.alike:
-        sentences.append("The marks differ: these figures are not all of one kind.")
-    for flag in dict.fromkeys(flag for r in found.runs for flag in r.flags):
-        bearers = [r.name for r in found.runs if flag in r.flags]
-        sentences.append(f"{flag} ({'all' if len(bearers) == len(found.runs) else ', '.join(bearers)}).")
-    return Table("Runs", ["run", "fusion", "sources", "clips", "folds", "marks"], rows, " ".join(sentences))
 
 
 def _figures_table(found: Comparison) -> Table:
@@ -214,7 +163,7 @@ def _figures_table(found: Comparison) -> Table:
             _percent(s.macro_f1),
             f"{s.calibration.nll:.3f}",
             f"{s.calibration.ece:.3f}",
-            ", ".join(_marks(r)) or "–",
+            ", ".join(marks(r)) or "–",
         ]
         for r, s in zip(found.runs, found.scores, strict=True)
     ]
@@ -319,14 +268,9 @@ def _p(value: float) -> str:
     return f"{value:.2g}"
 
 
-def _page(found: Comparison, tables: Sequence[Table]) -> str:
+def _page(runs: Sequence[StoredRun], clips: int, tables: Sequence[Table], figure: Markup) -> str:
     return page.render(
-        "comparison.html",
-        runs=found.runs,
-        clips=found.clips,
-        version=__version__,
-        tables=tables,
-        figure=intervals_chart(found),
+        "comparison.html", runs=runs, clips=clips, version=__version__, tables=tables, figure=figure
     )
 
 
@@ -336,23 +280,15 @@ def intervals_chart(found: Comparison) -> Markup:
         height = 1.1 + 0.32 * max(len(found.runs), len(found.differences))
         figure = Figure(figsize=(9.0, height), layout="constrained")
         left, right = figure.subplots(1, 2)
-        _draw(left, [r.name for r in found.runs], [(s.accuracy, s.interval) for s in found.scores])
+        draw_intervals(
+            left, [r.name for r in found.runs], [(s.accuracy, s.interval) for s in found.scores], 100
+        )
         left.set_xlabel("accuracy, %, all common clips")
         names = [f"{d.first}\nagainst {d.second}" for d in found.differences]
-        _draw(right, names, [(d.points, d.interval) for d in found.differences])
+        draw_intervals(right, names, [(d.points, d.interval) for d in found.differences], 100)
         right.axvline(0, color=SOFT, linewidth=1, linestyle="--")
         right.set_xlabel("difference, points")
         return page.svg(figure, "Accuracy of every run and difference of every pair, with 95 % intervals")
-
-
-def _draw(axes: Axes, names: Sequence[str], values: Sequence[tuple[float, tuple[float, float]]]) -> None:
-    """Draw a dot and an interval per row, the first on top."""
-    for row, (middle, (low, high)) in enumerate(values):
-        axes.plot([100 * low, 100 * high], [row, row], color=FUSED, linewidth=2)
-        axes.plot([100 * middle], [row], "o", color=INK, markersize=5)
-    axes.set_yticks(range(len(names)), [name.replace("$", r"\$") for name in names])  # no formulas
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import pandas as pd
 
 from classifiers.framed import Degradation, FramedHead
 from pipeline.head_data import HeadData
-from pipeline.posteriors import columns
 from pipeline.protocol import Protocol
 from pipeline.statistics import subject_interval
+from pipeline.targets import Targets
 from pipeline.workspace import Workspace
 
 INTACT = "intact"
@@ -42,7 +42,7 @@ class Degraded:
 
 
 def rows_of_degraded(
-    head: FramedHead, data: HeadData, rows: Sequence[int], features: Sequence[str], classes: Sequence[str]
+    head: FramedHead, data: HeadData, rows: Sequence[int], features: Sequence[str], targets: Targets
 ) -> pd.DataFrame:
     """Return what a fitted head says of test clips: `clip_id`, `feature`, `how` and posteriors.
 
@@ -51,7 +51,7 @@ def rows_of_degraded(
         data: What it reads.
         rows: Its test clips.
         features: The features that its inputs are.
-        classes: In the order of the columns.
+        targets: The classes, in the order of the columns.
     """
     tables = []
     for place, feature in enumerate(features):
@@ -62,8 +62,8 @@ def rows_of_degraded(
         X, clips = [data.inputs[i] for i in own], [data.clip_ids[i] for i in own]
         found = {how: head.predict_degraded(X, place, how) for how in get_args(Degradation)}
         for how, posteriors in {INTACT: head.predict_proba(X), **found}.items():
-            table = pd.DataFrame(0.0, index=range(len(clips)), columns=columns(classes))
-            table[columns(head.classes_.tolist())] = posteriors
+            table = pd.DataFrame(0.0, index=range(len(clips)), columns=targets.columns)
+            table[Targets(tuple(head.classes_)).columns] = posteriors
             tables.append(
                 pd.concat([pd.DataFrame({"clip_id": clips, "feature": feature, "how": how}), table], axis=1)
             )
@@ -97,7 +97,7 @@ def read_degraded(workspace: Workspace, head: str, protocol: Protocol) -> list[D
         truth, owners = protocol.labels.loc[clips].to_numpy(), protocol.subjects.loc[clips].tolist()
         decided = {
             how: np.asarray(protocol.classes, dtype=object)[
-                part.loc[clips, columns(protocol.classes)].to_numpy().argmax(axis=1)
+                part.loc[clips, protocol.targets.columns].to_numpy().argmax(axis=1)
             ]
             for how, part in parts.items()
         }

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from affectstack import AffectstackError, __version__
-from fusion import Fuser
+from fusion import Combiner
 from pipeline import stacking
 from pipeline.posteriors import About, PosteriorTable, Split
 from pipeline.protocol import Protocol
@@ -57,9 +57,78 @@ class Control:
     by_chance: float
 
 
-@dataclass(frozen=True)
-class Run:
-    """The result of one fusion.
+@dataclass(frozen=True, kw_only=True)
+class Fused:
+    """Sources that were fused, whatever they say.
+
+    Attributes:
+        spec: How they were fused.
+        flags: What a reader must know, each `"<what>: <sentence>"`.
+        folds: What the fusion says of the test clips.
+        test_subjects: Per outer fold.
+        folds_name: What the split is called.
+        note: The experiment's own words.
+        trained: False if the fusion is a rule that learns nothing.
+        abouts: What the sources know about themselves.
+        rows: What the fusion learned from and was tested on.
+        fuser: Unfitted.
+        protocol: Labels or values, subjects and folds.
+    """
+
+    spec: FusionSpec
+    flags: list[str]
+    folds: list[FusedFold]
+    test_subjects: list[list[str]]
+    folds_name: str
+    note: str
+    trained: bool
+    abouts: list[About]
+    rows: list[FoldRows]
+    fuser: Combiner
+    protocol: Protocol
+
+    @property
+    def fused_name(self) -> str:
+        """What tables and figures call the fusion."""
+        return f"fused ({self.spec.method})"
+
+
+def fused(
+    tables: Sequence[PosteriorTable],
+    fuser: Combiner,
+    spec: FusionSpec,
+    protocol: Protocol,
+    note: str = "",
+) -> Fused:
+    """Fuse some sources.
+
+    Args:
+        tables: The sources.
+        fuser: An unfitted fuser.
+        spec: How they are fused.
+        protocol: Labels or values, subjects and folds.
+        note: A sentence for the reader.
+    """
+    rows = stacking.gather(tables, fuser, spec.stacking, protocol, spec.missing)
+    folds = stacking.fuse_rows(rows, fuser, protocol)
+    return Fused(
+        spec=spec,
+        flags=_flags(spec, tables, folds, fuser.trainable),
+        folds=folds,
+        test_subjects=tables[0].about.test_subjects,
+        folds_name=tables[0].about.folds,
+        note=note,
+        trained=fuser.trainable,
+        abouts=[table.about for table in tables],
+        rows=rows,
+        fuser=fuser,
+        protocol=protocol,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Fused):
+    """The result of one fusion of posteriors.
 
     Attributes:
         classes: The class order.
@@ -71,19 +140,8 @@ class Run:
         all_right: Share of clips that all sources have right.
         control: The same fusion where the clips of each subject exchanged their labels. None for rules,
             which learn nothing, and where the clips of a subject all have one label.
-        spec: How it was fused.
-        flags: What a reader must know, each `"<what>: <sentence>"`.
-        folds: The fused test posteriors.
-        test_subjects: Per outer fold.
-        folds_name: What the split is called.
-        note: The experiment's own words.
-        trained: False if the fusion is a rule that learns nothing.
-        abouts: What the sources know about themselves.
         splits: Accuracy of each source on its models' own training clips, on inner folds and on test clips;
             NaN where there are no such rows.
-        rows: What the fusion learned from and was tested on.
-        fuser: Unfitted.
-        protocol: Labels, subjects and folds.
     """
 
     classes: list[str]
@@ -94,23 +152,7 @@ class Run:
     oracle: float
     all_right: float
     control: Control | None
-    spec: FusionSpec
-    flags: list[str]
-    folds: list[FusedFold]
-    test_subjects: list[list[str]]
-    folds_name: str
-    note: str
-    trained: bool
-    abouts: list[About]
     splits: dict[str, dict[Split, float]]
-    rows: list[FoldRows]
-    fuser: Fuser
-    protocol: Protocol
-
-    @property
-    def fused_name(self) -> str:
-        """What tables and figures call the fusion."""
-        return f"fused ({self.spec.method})"
 
     def metrics(self) -> dict[str, Any]:
         """Return what `metrics.json` holds."""
@@ -151,7 +193,7 @@ def evaluate(workspace: Workspace) -> Run:
 
 
 def fuse_and_score(
-    tables: Sequence[PosteriorTable], fuser: Fuser, spec: FusionSpec, protocol: Protocol, note: str = ""
+    tables: Sequence[PosteriorTable], fuser: Combiner, spec: FusionSpec, protocol: Protocol, note: str = ""
 ) -> Run:
     """Fuse some sources and work out every statistic.
 
@@ -162,55 +204,44 @@ def fuse_and_score(
         protocol: Labels, subjects and folds.
         note: A sentence for the reader.
     """
-    rows = stacking.gather(tables, fuser, spec.stacking, protocol, spec.missing)
-    folds = stacking.fuse_rows(rows, fuser, protocol)
-    fused = score_folds(folds, protocol)
+    made = fused(tables, fuser, spec, protocol, note)
+    fusion = score_folds(made.folds, protocol)
     sources = {
-        table.about.source: score([_having(f, i) for f in folds], protocol) for i, table in enumerate(tables)
+        table.about.source: score([having(f, i) for f in made.folds], protocol)
+        for i, table in enumerate(tables)
     }
-    beside, flags = _beside(tables, fuser, spec, protocol)
+    others, flags = beside(tables, made)
+    made.flags.extend(flags)
     right = pd.DataFrame({name: pd.Series(s.right, dtype=object) for name, s in sources.items()}).eq(True)
     return Run(
+        **vars(made),
         classes=protocol.classes,
         sources=sources,
-        fusion=fused,
-        beside=beside,
+        fusion=fusion,
+        beside={grade: score_folds(folds, protocol) for grade, folds in others.items()},
         pairs=[
             _pair(a, b, protocol)
-            for a, b in combinations([("fused", fused), *sources.items()], 2)
+            for a, b in combinations([("fused", fusion), *sources.items()], 2)
             if set(a[1].right) & set(b[1].right)
         ],
         oracle=float(right.any(axis=1).mean()),
         all_right=float(right.all(axis=1).mean()),
-        control=_control(rows, fuser, protocol),
-        spec=spec,
-        flags=_flags(spec, tables, folds, fuser.trainable) + flags,
-        folds=folds,
-        test_subjects=tables[0].about.test_subjects,
-        folds_name=tables[0].about.folds,
-        note=note,
-        trained=fuser.trainable,
-        abouts=[table.about for table in tables],
+        control=_control(made.rows, fuser, protocol),
         splits={table.about.source: _splits(table, protocol) for table in tables},
-        rows=rows,
-        fuser=fuser,
-        protocol=protocol,
     )
 
 
-def _beside(
-    tables: Sequence[PosteriorTable], fuser: Fuser, spec: FusionSpec, protocol: Protocol
-) -> tuple[dict[Stacking, Scores], list[str]]:
-    """Score the other grades; one that cannot be had costs a remark, not the run."""
-    found: dict[Stacking, Scores] = {}
+def beside(
+    tables: Sequence[PosteriorTable], made: Fused
+) -> tuple[dict[Stacking, list[FusedFold]], list[str]]:
+    """Fuse in the other grades that the sources allow; one that cannot be had costs a remark, not the run."""
+    found: dict[Stacking, list[FusedFold]] = {}
     remarks = []
-    if fuser.trainable:
+    if made.trained:
         for grade in stacking.available(tables):
-            if grade != spec.stacking:
+            if grade != made.spec.stacking:
                 try:
-                    found[grade] = score_folds(
-                        stacking.fuse(tables, fuser, grade, protocol, spec.missing), protocol
-                    )
+                    found[grade] = stacking.fuse(tables, made.fuser, grade, made.protocol, made.spec.missing)
                 except AffectstackError as error:
                     remarks.append(f"not beside: {grade} is left out ({error})")
     return found, remarks
@@ -218,11 +249,13 @@ def _beside(
 
 def score_folds(folds: Sequence[FusedFold], protocol: Protocol) -> Scores:
     """Score fused folds, on the clips that have any source."""
-    parts = []
-    for fold in folds:
-        there = np.flatnonzero(~np.isnan(fold.fused[:, 0]))
-        parts.append(([fold.clip_ids[i] for i in there], fold.fused[there]))
-    return score(parts, protocol)
+    return score([having_any(fold) for fold in folds], protocol)
+
+
+def having_any(fold: FusedFold) -> tuple[list[str], NDArray[np.float64]]:
+    """Return the clips that have any source, with what the fusion says of them."""
+    there = np.flatnonzero(~np.isnan(fold.fused[:, 0]))
+    return [fold.clip_ids[i] for i in there], fold.fused[there]
 
 
 def _splits(table: PosteriorTable, protocol: Protocol) -> dict[Split, float]:
@@ -238,8 +271,8 @@ def _splits(table: PosteriorTable, protocol: Protocol) -> dict[Split, float]:
     return found
 
 
-def _having(fold: FusedFold, source: int) -> tuple[list[str], NDArray[np.float64]]:
-    """Return the clips that a source has, with its posteriors."""
+def having(fold: FusedFold, source: int) -> tuple[list[str], NDArray[np.float64]]:
+    """Return the clips that a source has, with what it says of them."""
     there = np.flatnonzero(~np.isnan(fold.sources[:, source, 0]))
     return [fold.clip_ids[i] for i in there], fold.sources[there, source]
 
@@ -252,7 +285,7 @@ def _pair(first: tuple[str, Scores], second: tuple[str, Scores], protocol: Proto
     return Pair(first[0], second[0], float(gain.mean()), interval, mcnemar(a, b))
 
 
-def _control(rows: Sequence[FoldRows], fuser: Fuser, protocol: Protocol) -> Control | None:
+def _control(rows: Sequence[FoldRows], fuser: Combiner, protocol: Protocol) -> Control | None:
     """Fuse where the clips of each subject exchanged their labels, several times."""
     rng = np.random.default_rng(0)
     owners = protocol.subjects.loc[protocol.labels.index].to_numpy()
@@ -300,14 +333,15 @@ def _flags(
     def names(on: list[PosteriorTable]) -> str:
         return ", ".join(t.about.source for t in on)
 
+    said = "values" if tables[0].about.attributes else "posteriors"
     if trainable and spec.stacking == "in-sample":
         flags.append(
-            "in-sample: the fusion learned from posteriors of the models' own training clips; its figure is "
+            f"in-sample: the fusion learned from {said} of the models' own training clips; its figure is "
             "not comparable with honest ones, see the other grades beside it"
         )
     if trainable and spec.stacking == "cross-fitted":
         flags.append(
-            "cross-fitted: the fusion of each fold learned from the other folds' test posteriors, whose "
+            f"cross-fitted: the fusion of each fold learned from the other folds' test {said}, whose "
             "models have seen this fold's test subjects"
         )
     if on := [t for t in tables if t.about.transductive]:

@@ -36,6 +36,7 @@ def finetune(
 ) -> int:
     """Fine-tune encoders per fold; finished folds are not trained again, others go on where they stopped."""
     workspace = load(experiment, overrides or ())
+    workspace.refuse_attributes("`finetune`")
     names = [n for n, s in workspace.experiment.finetune.items() if s.modality == modality.value]
     if not names:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -36,6 +37,8 @@ from pipeline.progress import Meter
 from pipeline.report.tables import Form
 from pipeline.scoring import Scores
 from pipeline.subsets import Subset, measure, seconds_for, subsets_of
+from pipeline.value_evaluation import ValueRun, evaluate_values
+from pipeline.value_scores import ValueScores, plain
 from pipeline.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
@@ -73,7 +76,7 @@ def fuse(
         raise ConfigError("--format says what a report is written as; give --report with it")
     chosen = [f"fusion.missing={missing}"] if missing else []
     workspace = load(experiment, [*(overrides or ()), *chosen])
-    result = evaluate(workspace)
+    result = evaluate_values(workspace) if workspace.experiment.attributes else evaluate(workspace)
     folder = _new_run(workspace)
     publish(folder / "fused.parquet", _fused_table(result))
     publish_json(folder / "metrics.json", result.metrics())
@@ -82,10 +85,13 @@ def fuse(
     _say_result(result)
     if with_report:
         duplicates = _duplicates(workspace, workers) if look_for_duplicates else None
-        degraded = [
-            row for about in result.abouts for row in read_degraded(workspace, about.source, result.protocol)
-        ]
-        findings = report.Findings(result, _subsets(result), duplicates, degraded)
+        findings: report.Findings | report.ValueFindings
+        if isinstance(result, ValueRun):
+            findings = report.ValueFindings(result, duplicates)
+        else:
+            sources = [about.source for about in result.abouts]
+            degraded = [row for name in sources for row in read_degraded(workspace, name, result.protocol)]
+            findings = report.Findings(result, _subsets(result), duplicates, degraded)
         reports = _write_reports(workspace, findings, folder, form or [ReportFormat.HTML], watch)
         written = [*reports, *written]
     say(f"wrote {', '.join(relative_to_cwd(p) for p in written)}")
@@ -119,7 +125,7 @@ def _duplicates(workspace: Workspace, workers: int | None) -> Duplicates | None:
 
 def _write_reports(
     workspace: Workspace,
-    findings: report.Findings,
+    findings: report.Findings | report.ValueFindings,
     folder: Path,
     forms: Sequence[ReportFormat],
     watch: Stopwatch,
@@ -128,9 +134,9 @@ def _write_reports(
     for form in dict.fromkeys(forms):
         paths.append(folder / f"report.{form.value}")
         if form is ReportFormat.HTML:
-            text = report.render(workspace, findings, folder, watch.entry(None))
+            text = findings.render(workspace, folder, watch.entry(None))
         else:
-            text = report.render_tables(workspace, findings, Form(form.value))
+            text = findings.render_tables(workspace, Form(form.value))
         publish(paths[-1], text.encode())
     return paths
 
@@ -156,31 +162,45 @@ def _point_latest(folder: Path) -> None:
     temporary.replace(folder.parent / "latest")
 
 
-def _fused_table(result: Run) -> bytes:
-    """Return the fused posteriors, with the truth and the subject of every clip."""
-    parts = [
-        rows_of(f.clip_ids, f.fused, result.classes, k, NO_INNER, "test") for k, f in enumerate(result.folds)
-    ]
+def _fused_table(result: Run | ValueRun) -> bytes:
+    """Return what the fusion says, with the truth and the subject of every clip."""
+    protocol = result.protocol
+    targets = protocol.targets
+    parts = [rows_of(f.clip_ids, f.fused, targets, k, NO_INNER, "test") for k, f in enumerate(result.folds)]
     rows = pd.concat(parts, ignore_index=True)
-    rows.insert(1, "label", result.protocol.labels.loc[rows["clip_id"]].to_numpy())
-    rows.insert(2, "subject", result.protocol.subjects.loc[rows["clip_id"]].to_numpy())
-    return to_parquet(rows, {"classes": result.classes, "method": result.spec.method, "flags": result.flags})
+    clips = rows.pop("clip_id").tolist()
+    truth = protocol.values if targets.attributes else protocol.labels.to_frame("label")
+    told = truth.loc[clips].reset_index(drop=True)
+    told.columns = pd.Index(targets.truth_columns)
+    told.insert(0, "clip_id", clips)
+    told["subject"] = protocol.subjects.loc[clips].to_numpy()
+    rows = pd.concat([told, rows], axis=1)
+    about = {"method": result.spec.method, "flags": result.flags}
+    return to_parquet(rows, {**asdict(targets), **about})
 
 
-def _say_result(result: Run) -> None:
+def _say_result(result: Run | ValueRun) -> None:
     for name, scores in result.sources.items():
-        say(f"  {name}: accuracy {_said(scores)}")
+        say(f"  {name}: {_said(scores)}")
     stacked = f", {result.spec.stacking}" if result.trained else ""
-    say(f"  fused by {result.spec.method}{stacked}: accuracy {_said(result.fusion)}")
+    say(f"  fused by {result.spec.method}{stacked}: {_said(result.fusion)}")
     for grade, scores in result.beside.items():
-        say(f"  the same, {grade}: accuracy {scores.accuracy_mean:.1%}")
+        say(f"  the same, {grade}: {_in_short(scores)}")
     for flag in result.flags:
         say(f"  {flag}")
 
 
-def _said(scores: Scores) -> str:
+def _in_short(scores: Scores | ValueScores) -> str:
+    if isinstance(scores, ValueScores):
+        return f"mean CCC {plain(scores.mean_ccc.value)}"
+    return f"accuracy {scores.accuracy_mean:.1%}"
+
+
+def _said(scores: Scores | ValueScores) -> str:
+    if isinstance(scores, ValueScores):
+        return scores.said()
     low, high = scores.interval
-    return f"{scores.accuracy_mean:.1%} [{100 * low:.1f}, {100 * high:.1f}], UAR {scores.uar:.1%}"
+    return f"accuracy {scores.accuracy_mean:.1%} [{100 * low:.1f}, {100 * high:.1f}], UAR {scores.uar:.1%}"
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ class HeadData:
         clip_ids: `[N]`, the clips with usable features.
         inputs: N arrays, `[D]` for static heads, `[T_i, D]` for sequence heads; or N tuples, of an entry for
             each input of a head that has several.
-        labels: `[N]` class names; they know the order of the classes. NaN of a clip without a label, which a
-            head may learn from and is never tested on.
+        labels: `[N]` class names, which know the order of the classes; or `[N, A]` values. NaN of a clip
+            without a label, which a head may learn from and is never tested on.
         subjects: `[N]`.
         missing: Labelled clips of the manifest without usable features, and why.
         indexes: The features.
@@ -44,7 +44,7 @@ class HeadData:
 
     clip_ids: list[str]
     inputs: list[Input]
-    labels: pd.Categorical
+    labels: pd.Categorical | pd.DataFrame
     subjects: NDArray[Any]
     missing: dict[str, str]
     indexes: list[FeatureIndex]
@@ -52,13 +52,17 @@ class HeadData:
     shares: NDArray[np.float64] | None = None
 
     @property
-    def targets(self) -> pd.Categorical | SoftLabels:
+    def targets(self) -> pd.Categorical | pd.DataFrame | SoftLabels:
         """What a head is to learn, `[N]`."""
-        return self.labels if self.shares is None else SoftLabels(self.labels, self.shares)
+        if self.shares is None or isinstance(self.labels, pd.DataFrame):
+            return self.labels
+        return SoftLabels(self.labels, self.shares)
 
     @property
     def labelled(self) -> NDArray[np.bool_]:
         """`[N]`, which clips have a label."""
+        if isinstance(self.labels, pd.DataFrame):
+            return self.labels.notna().all(axis=1).to_numpy()
         return np.asarray(self.labels.codes >= 0)
 
     @property
@@ -87,7 +91,7 @@ def load_data(workspace: Workspace, manifest: Manifest, head: str, fold: int | N
         AffectstackError: If no clip has usable features.
     """
     spec, model = workspace.experiment.heads[head], workspace.head(head)
-    labels = manifest.labels(workspace.experiment.label, workspace.classes(manifest))
+    labels = _labels(workspace, manifest)
     subjects = manifest.subjects()
     more = workspace.unlabelled() if model.learns_unlabelled else None
     if more is not None:
@@ -125,22 +129,35 @@ def load_data(workspace: Workspace, manifest: Manifest, head: str, fold: int | N
     owners = subjects.loc[clips].to_numpy()
     if spec.speaker_norm:
         inputs = normalised(inputs, owners.tolist())
-    named = pd.Categorical(labels.loc[clips], categories=workspace.classes(manifest))
     remarks = reader.remarks(inputs)
-    if without := int((named.codes < 0).sum()):
-        remarks.append(f"{without} clips have no label; they are learned from, and tested on never")
     known = set(manifest.subjects().index)
+    if strangers := sum(clip_id not in known for clip_id in clips):
+        remarks.append(f"{strangers} clips have no label; they are learned from, and tested on never")
     lost = {clip_id: why for clip_id, why in sorted(missing.items()) if clip_id in known}
-    shares = manifest.shares(clips, workspace.classes(manifest)) if spec.soft else None
-    if (
-        shares is not None
-        and (bare := np.flatnonzero(np.isnan(shares).any(axis=1) & (named.codes >= 0))).size
-    ):
-        raise FeatureError(
-            f"head {head!r}: clip {clips[bare[0]]} has a label and no votes, and so have {bare.size - 1} others; "
-            "fill in their cells, or leave `soft` out"
-        )
+    own = labels.loc[clips]
+    named = pd.Categorical(own, categories=workspace.classes(manifest)) if isinstance(own, pd.Series) else own
+    shares = _shares(workspace, manifest, head, clips) if spec.soft else None
     return HeadData(clips, inputs, named, owners, lost, indexes, remarks, shares)
+
+
+def _shares(workspace: Workspace, manifest: Manifest, head: str, clips: Sequence[str]) -> NDArray[np.float64]:
+    """Return the shares of votes of clips, `[N, K]`; NaN of clips without a label."""
+    shares = manifest.shares(clips, workspace.classes(manifest))
+    labelled = set(manifest.subjects().index)
+    bare = [c for c, own in zip(clips, shares, strict=True) if c in labelled and np.isnan(own).any()]
+    if bare:
+        raise FeatureError(
+            f"head {head!r}: {len(bare)} clips have a label and no votes, such as {bare[0]}; fill in their "
+            "cells, or leave `soft` out"
+        )
+    return shares
+
+
+def _labels(workspace: Workspace, manifest: Manifest) -> pd.Series | pd.DataFrame:
+    """Return the class names, or the values, of all clips by clip id."""
+    if attributes := workspace.experiment.attributes:
+        return manifest.values(attributes)
+    return manifest.labels(workspace.experiment.label, workspace.classes(manifest))
 
 
 def inputs_of(head: Head, data: HeadData, rows: NDArray[np.bool_]) -> Any:

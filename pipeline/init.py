@@ -22,14 +22,22 @@ def init(
         Path, typer.Option(help="The folder that the corpus lies in, or its zip or tar archive.")
     ],
     recipe: Annotated[
-        str, typer.Option(help=f"The experiment to begin with: {', '.join(recipes.names())}.")
-    ] = ("voice"),
+        str | None,
+        typer.Option(
+            help=f"The experiment to begin with: {', '.join(recipes.names())}. "
+            "Default: voice, or voice-values for attributes."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where to work; made if absent.")] = Path(),
     experiment: Annotated[str, typer.Option(help="Name of the experiment file.")] = DEFAULT_EXPERIMENT.name,
     table: Annotated[Path | None, typer.Option(help="Corpus 'table': the CSV file.")] = None,
     path_column: Annotated[str | None, typer.Option(help="Corpus 'table': the media path.")] = None,
     subject_column: Annotated[str | None, typer.Option(help="Corpus 'table': the subject.")] = None,
     label_column: Annotated[str | None, typer.Option(help="Corpus 'table': the label.")] = None,
+    attribute_columns: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME", help="Corpus 'table': values to predict in place of a label."),
+    ] = None,
     clip_id_column: Annotated[str | None, typer.Option(help="Corpus 'table': the clip's id.")] = None,
     labels: Annotated[
         Path | None,
@@ -47,7 +55,12 @@ def init(
         "label": label_column,
         "clip_id": clip_id_column,
     }
-    options = {k: v for k, v in {"table": table, **columns, "labels": labels}.items() if v is not None}
+    options: dict[str, Any] = {
+        k: v for k, v in {"table": table, **columns, "labels": labels}.items() if v is not None
+    }
+    if attribute_columns is not None:
+        options["attributes"] = [name.strip() for name in attribute_columns.split(",")]
+    recipe = recipe or ("voice-values" if attribute_columns else "voice")
     if Path(experiment).name != experiment:
         raise ConfigError(f"--experiment {experiment}: expected a file name; --out says where it goes")
     reader: Corpus = build(CORPORA, corpus, options, f"--corpus {corpus}", Path.cwd())

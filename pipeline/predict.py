@@ -1,4 +1,4 @@
-"""`python -m pipeline.predict FILE…`: posteriors of new clips, by the experiment's own models."""
+"""`python -m pipeline.predict FILE…`: posteriors or values of new clips, by the experiment's own models."""
 
 import json
 from collections.abc import Iterator
@@ -94,21 +94,31 @@ def _lines(result: Prediction) -> Iterator[str]:
     """Yield what a person wants to read."""
     windows = len(result.timeline)
     cut = f", {windows} windows" if windows > 1 else ""
-    yield f"{result.path.name}: {result.label} {result.confidence:.1%} ({result.seconds:.1f} s{cut})"
-    ranked = sorted(result.posteriors.items(), key=lambda item: -item[1])
-    yield "  " + ", ".join(f"{name} {share:.1%}" for name, share in ranked)
+    told = _values if result.of_values else _top
+    yield f"{result.path.name}: {told(result.posteriors)} ({result.seconds:.1f} s{cut})"
+    if not result.of_values:
+        ranked = sorted(result.posteriors.items(), key=lambda item: -item[1])
+        yield "  " + ", ".join(f"{name} {share:.1%}" for name, share in ranked)
     for source in result.sources:
         modalities = f" ({', '.join(source.modalities)})" if source.modalities else ""
         if source.posteriors is None:
             yield f"  not used: {source.name}{modalities}: {source.reason}"
             continue
         part = f" in {source.windows} of {windows} windows; else: {source.reason}" if source.reason else ""
-        top = likeliest(source.posteriors)
-        yield f"  used: {source.name}{modalities}: {top} {source.posteriors[top]:.1%}{part}"
+        yield f"  used: {source.name}{modalities}: {told(source.posteriors)}{part}"
     if windows > 1:
         for piece in result.timeline:
-            what = f"{piece.label} {piece.posteriors[piece.label]:.1%}" if piece.posteriors else "nothing"
+            what = told(piece.posteriors) if piece.posteriors else "nothing"
             yield f"  {piece.start:8.2f} – {piece.end:.2f} s  {what}"
+
+
+def _top(posteriors: dict[str, float]) -> str:
+    top = likeliest(posteriors)
+    return f"{top} {posteriors[top]:.1%}"
+
+
+def _values(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3g}" for name, value in values.items())
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from affectstack import AffectstackError, did_you_mean
-from fusion import FUSERS, Fuser
+from fusion import FUSERS, Combiner
 from manifests import Folds, Manifest
 from pipeline import stacking
 from pipeline.files import alone, canonical_json, publish
@@ -20,6 +20,7 @@ from pipeline.processes import spread
 from pipeline.protocol import Protocol
 from pipeline.scoring import score
 from pipeline.splits import Split, draw_splits, folds_of_a_draw, named_splits, shortage
+from pipeline.targets import Targets
 from pipeline.training import FoldJob, LeakError, held_out_table, refuse_empty_folds, what_decides
 from pipeline.workspace import Workspace
 
@@ -64,7 +65,7 @@ class _Work:
     workspace: Workspace
     manifest: Manifest
     heads: tuple[str, ...]
-    fusers: Mapping[str, Fuser]
+    fusers: Mapping[str, Combiner]
 
 
 class Redrawing:
@@ -174,9 +175,9 @@ class Redrawing:
     def _what_decides_heads(self) -> dict[str, str]:
         """Return a fingerprint of all that decides the figures of each head, but for the folds."""
         workspace = self._work.workspace
-        classes = workspace.classes(self.manifest)
+        targets = Targets(tuple(workspace.classes(self.manifest)))
         return {
-            head: _short_sha256(canonical_json(what_decides(workspace, head, data, classes)))
+            head: _short_sha256(canonical_json(what_decides(workspace, head, data, targets)))
             for head, data in self._data.items()
         }
 
@@ -264,9 +265,9 @@ def _refuse_seen(data: HeadData, head: str) -> None:
             )
 
 
-def _fusers(workspace: Workspace, heads: Sequence[str], with_fusion: bool) -> dict[str, Fuser]:
+def _fusers(workspace: Workspace, heads: Sequence[str], with_fusion: bool) -> dict[str, Combiner]:
     """Return what combines the heads, by name."""
-    fusers: dict[str, Fuser] = {name: FUSERS[name]() for name in _RULES} if len(heads) > 1 else {}
+    fusers: dict[str, Combiner] = {name: FUSERS[name]() for name in _RULES} if len(heads) > 1 else {}
     if with_fusion:
         fuser = workspace.fuser()
         fuser.check(len(heads))
@@ -284,8 +285,7 @@ def _load(work: _Work) -> dict[str, HeadData]:
 def _try(work: _Work, data: Mapping[str, HeadData], split: Split) -> list[Row] | str:
     """Train on one split; what cannot be trained on costs that split."""
     workspace = work.workspace
-    classes = workspace.classes(work.manifest)
-    protocol = Protocol.from_manifest(work.manifest, workspace.experiment.label, classes, split.folds)
+    protocol = Protocol.of_clips(workspace, work.manifest, split.folds)
     try:
         for head, own in data.items():
             refuse_empty_folds(own, split.folds, head)

@@ -72,6 +72,7 @@ def resplit(
     Features are read from the store. Finished draws are kept, so that more of them go on from there.
     """
     workspace = load(experiment, overrides or ())
+    workspace.refuse_attributes("`resplit`")
     workers = workers_or_cores(workers)
     if workers > 1:
         expect_pool()

@@ -4,20 +4,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from affectstack import AffectstackError, did_you_mean
 from pipeline.experiment import load
 from pipeline.files import read_json
 from pipeline.options import problem
-from pipeline.posteriors import columns
+from pipeline.targets import Targets
 
 _STAMP = r"\d{8}-\d{6}(?:-(\d+))?"
 _TOLERANCE = 2e-3  # of posteriors that should sum to 1; rounded ones came in with an error of up to 1e-3
@@ -65,11 +65,22 @@ class _Folds(BaseModel):
 class _Metrics(BaseModel):
     """What of `metrics.json` is read back; whatever else is there is left alone."""
 
-    classes: Annotated[list[str], Field(min_length=2)]
+    classes: list[str] = []
+    attributes: list[str] = []
     sources: dict[str, SourceFigures] = {}
     fusion: _Fusion
     folds: _Folds
     flags: list[str]
+
+    @property
+    def targets(self) -> Targets:
+        return Targets(tuple(self.classes), tuple(self.attributes))
+
+    @model_validator(mode="after")
+    def _of_something(self) -> Self:
+        if bool(self.attributes) == bool(self.classes) or len(self.classes) == 1:
+            raise ValueError("expected at least 2 classes, or attributes")
+        return self
 
 
 @dataclass(frozen=True)
@@ -79,22 +90,22 @@ class StoredRun:
     Attributes:
         name: What tables call it.
         folder: Where it lies.
-        classes: The class order.
+        targets: The class order, or the attributes.
         method: How it was fused.
         temperature: Whether the sources were calibrated first, which is learned.
         stacking: What the fusion learned from.
         sources: What was fused.
-        source_figures: How each of them did.
+        source_figures: How each of them did; not kept of attributes.
         folds_name: What the split is called.
         test_subjects: Per outer fold.
         flags: What a reader must know, each `"<what>: <sentence>"`.
-        clips: Indexed by clip id: `label`, `subject`, `fold`.
-        posteriors: `[N, K]` in the order of `clips` and `classes`.
+        clips: Indexed by clip id: `label`, or `truth:<attribute>` for each; `subject`, `fold`.
+        posteriors: `[N, K]`, or values, in the order of `clips` and `targets`.
     """
 
     name: str
     folder: Path
-    classes: list[str]
+    targets: Targets
     method: str
     temperature: bool
     stacking: str
@@ -105,6 +116,11 @@ class StoredRun:
     flags: list[str]
     clips: pd.DataFrame
     posteriors: NDArray[np.float64]
+
+    @property
+    def classes(self) -> list[str]:
+        """The class order; none if it is about attributes."""
+        return list(self.targets.classes)
 
     @property
     def marks(self) -> list[str]:
@@ -187,7 +203,7 @@ def read_run(folder: Path, name: str) -> StoredRun:
     rows = _table(folder / "fused.parquet", metrics)
     if "subject" not in rows:
         rows["subject"] = _subjects_beside(folder, rows["clip_id"].tolist())
-    clips = rows.set_index("clip_id")[["label", "subject", "outer_fold"]]
+    clips = rows.set_index("clip_id")[[*metrics.targets.truth_columns, "subject", "outer_fold"]]
     clips = clips.rename(columns={"outer_fold": "fold"})
     tests = [set(subjects) for subjects in metrics.folds.test_subjects]
     for clip, subject, fold in clips[["subject", "fold"]].itertuples():
@@ -199,7 +215,7 @@ def read_run(folder: Path, name: str) -> StoredRun:
     return StoredRun(
         name=name,
         folder=folder,
-        classes=metrics.classes,
+        targets=metrics.targets,
         method=metrics.fusion.method,
         temperature=metrics.fusion.temperature,
         stacking=metrics.fusion.stacking,
@@ -209,7 +225,7 @@ def read_run(folder: Path, name: str) -> StoredRun:
         test_subjects=metrics.folds.test_subjects,
         flags=metrics.flags,
         clips=clips,
-        posteriors=rows[columns(metrics.classes)].to_numpy(np.float64),
+        posteriors=rows[metrics.targets.columns].to_numpy(np.float64),
     )
 
 
@@ -217,39 +233,58 @@ def _metrics(folder: Path) -> _Metrics:
     value = read_json(folder / "metrics.json")
     if value is None:
         raise RunError(f"{folder / 'metrics.json'} is damaged: not a JSON object. Fuse again")
+    if value.get("attributes"):
+        value = {**value, "sources": {}}
     try:
         return _Metrics.model_validate(value)
     except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "classes"
         raise RunError(f"{folder / 'metrics.json'}: {where}: {problem(error)}. Fuse again") from error
 
 
 def _table(path: Path, metrics: _Metrics) -> pd.DataFrame:
-    """Read the fused posteriors; refuse what could not be scored."""
+    """Read what the fusion said; refuse what could not be scored."""
+    targets = metrics.targets
     try:
         rows = pq.read_table(path).to_pandas()
     except (OSError, pa.ArrowException) as error:
         raise RunError(f"{path}: not a readable parquet file ({error}). Fuse again") from error
-    wanted = ["clip_id", "label", "outer_fold", *columns(metrics.classes)]
+    wanted = ["clip_id", *targets.truth_columns, "outer_fold", *targets.columns]
     if missing := [c for c in wanted if c not in rows]:
         raise RunError(f"{path}: missing column {', '.join(map(repr, missing))}. Fuse again")
     if rows.empty:
         raise RunError(f"{path}: holds no clip. Fuse again")
     for column in {"clip_id", "label", "subject"} & set(rows):
         rows[column] = rows[column].astype(str)
-    P = rows[columns(metrics.classes)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     folds = len(metrics.folds.test_subjects)
     trouble = {
         "a clip twice": rows["clip_id"].duplicated(),
-        "a label that is no class of metrics.json": ~rows["label"].isin(metrics.classes),
         "a fold beyond those of metrics.json": ~rows["outer_fold"].isin(range(folds)),
-        "posteriors that are none": ~((P >= 0).all(axis=1) & (np.abs(P.sum(axis=1) - 1) < _TOLERANCE)),
+        **(_no_values(rows, targets) if targets.attributes else _no_posteriors(rows, targets)),
     }
     for what, there in trouble.items():
         if there.any():
             clip = rows["clip_id"][np.asarray(there)].iloc[0]
             raise RunError(f"{path}: {what} (clip {clip!r}). Fuse again")
     return rows
+
+
+def _no_posteriors(rows: pd.DataFrame, targets: Targets) -> dict[str, Any]:
+    """Return what may be wrong with posteriors, and the rows where it is."""
+    P = rows[targets.columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    return {
+        "a label that is no class of metrics.json": ~rows["label"].isin(targets.classes),
+        "posteriors that are none": ~((P >= 0).all(axis=1) & (np.abs(P.sum(axis=1) - 1) < _TOLERANCE)),
+    }
+
+
+def _no_values(rows: pd.DataFrame, targets: Targets) -> dict[str, Any]:
+    """Return what may be wrong with values, and the rows where it is."""
+    found = {}
+    for what, columns in (("said", targets.columns), ("true", targets.truth_columns)):
+        values = rows[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+        found[f"{what} values that are no finite numbers"] = ~np.isfinite(values).all(axis=1)
+    return found
 
 
 def _subjects_beside(folder: Path, clips: Sequence[str]) -> list[str]:

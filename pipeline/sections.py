@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from extractors.hardware import has_bf16
 from fusion import Missing
@@ -138,10 +138,10 @@ class FinetuneSpec(_Section):
 
 
 class FusionSpec(_Section):
-    """How the sources' posteriors are combined.
+    """How the sources' posteriors, or values, are combined.
 
     Attributes:
-        method: A fuser.
+        method: A fuser; of values, the default is "mean".
         sources: Which heads and imported tables; None takes all.
         stacking: What a fuser that learns may learn from.
         missing: What happens to clips that some source lacks.
@@ -170,6 +170,7 @@ class Experiment(_Section):
         classes: The classes in report order; None sorts the names in the manifest.
         drop: Classes whose clips heads and fusion leave out; features are extracted of all.
         unlabelled: What clips without a label are: an error, or kept for heads that learn from them too.
+        attributes: Columns of values that heads predict in place of classes.
         folds: A named split, a manifest column, or `{by: subject, k: 5, seed: 0}`.
         inner_folds: Inner folds inside every training part.
         seed: Of heads that do not set their own.
@@ -185,6 +186,7 @@ class Experiment(_Section):
     classes: tuple[str, ...] | None = None
     drop: tuple[str, ...] = ()
     unlabelled: Literal["error", "keep"] = "error"
+    attributes: tuple[str, ...] = ()
     folds: str | dict[str, Any] = Field(default_factory=lambda: {"by": "subject", "k": 5, "seed": 0})
     inner_folds: int = Field(default=4, ge=2)
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -203,6 +205,22 @@ class Experiment(_Section):
             if not re.match(NAME, name):
                 raise ValueError(f"name {name!r}: expected letters, digits, '.', '_', '@', '-'")
         return value
+
+    @field_validator("attributes")
+    @classmethod
+    def _named_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value) or not all(name.strip() for name in value):
+            raise ValueError("expected names of columns, each once")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fused_by_their_mean(cls, document: Any) -> Any:
+        """Fuse values by their mean, where nothing else is said; the default for classes is for classes."""
+        if not isinstance(document, dict) or not document.get("attributes"):
+            return document
+        fusion = document.get("fusion", {})
+        return {**document, "fusion": {"method": "mean", **fusion}} if isinstance(fusion, dict) else document
 
     def settings(self) -> dict[str, HeadSpec]:
         """Return every setting of the sweep by name.

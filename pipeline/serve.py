@@ -16,6 +16,7 @@ from pipeline.cli import (
     run,
     say,
 )
+from pipeline.experiment import load
 from pipeline.options import ConfigError
 from pipeline.predicting.warm import WarmPredictor
 
@@ -49,6 +50,7 @@ def serve(
         from pipeline.predicting.local_page import LocalPage, PageServer
     except ImportError as error:
         raise ConfigError(f"the page needs {error.name}; install it with: pip install '.[demo]'") from error
+    load(experiment, overrides or ()).refuse_attributes("`serve`")
     with _listening(port) as listener, ThreadPoolExecutor(1) as thread:
         predictor = WarmPredictor(experiment, overrides or (), workers)
         ended = Event()

@@ -105,5 +105,5 @@ def _refuse_other_settings(workspace: Workspace, name: str, table: PosteriorTabl
         changed = sorted(k for k in {*spec, *own} if spec.get(k) != own.get(k))
         what = ", ".join(f"{k}: {own.get(k)!r} -> {spec.get(k)!r}" for k in changed)
         raise PosteriorError(f"head {name!r} was trained with other settings ({what}); {again}")
-    if table.about.label != workspace.experiment.label:
+    if table.about.label != workspace.label:
         raise PosteriorError(f"head {name!r} was trained for label {table.about.label!r}; {again}")

@@ -1,4 +1,4 @@
-"""Fusing posteriors under the leak rule.
+"""Fusing posteriors, or values, under the leak rule.
 
 Three grades: *nested* (the fuser of an outer fold learns from inner-fold rows, whose models had seen neither
 the row's subject nor the test subjects), *cross-fitted* (it learns from the other outer folds' test rows,
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectstack import AffectstackError
-from fusion import Fuser, FusionError, Joined, Missing, Source, join
+from fusion import Combiner, FusionError, Joined, Missing, Source, join
 from pipeline.posteriors import NO_INNER, PosteriorTable, Split
 from pipeline.protocol import Protocol
 from pipeline.sections import Stacking
@@ -61,12 +61,12 @@ class FusedFold:
     fused: NDArray[np.float64]
     sources: NDArray[np.float64]
     dropped: list[str]
-    fitted: Fuser | None = None
+    fitted: Combiner | None = None
 
 
 def fuse(
     tables: Sequence[PosteriorTable],
-    fuser: Fuser,
+    fuser: Combiner,
     stacking: Stacking,
     protocol: Protocol,
     missing: Missing = "error",
@@ -89,7 +89,7 @@ def fuse(
 
 def gather(
     tables: Sequence[PosteriorTable],
-    fuser: Fuser,
+    fuser: Combiner,
     stacking: Stacking,
     protocol: Protocol,
     missing: Missing = "error",
@@ -112,7 +112,7 @@ def gather(
     return [FoldRows(train[k], test[k], plain[k].posteriors) for k in folds]
 
 
-def fuse_rows(rows: Sequence[FoldRows], fuser: Fuser, protocol: Protocol) -> list[FusedFold]:
+def fuse_rows(rows: Sequence[FoldRows], fuser: Combiner, protocol: Protocol) -> list[FusedFold]:
     """Fuse what `gather` returned.
 
     Where a clip lacks sources, a fuser of those that it has is fitted on the training rows that have them.
@@ -120,10 +120,10 @@ def fuse_rows(rows: Sequence[FoldRows], fuser: Fuser, protocol: Protocol) -> lis
     Raises:
         FusionError: If no training row has the sources that some clip has.
     """
-    number = {c: i for i, c in enumerate(protocol.classes)}
+    names = protocol.targets.names
     out = []
     for k, fold in enumerate(rows):
-        fused = np.full((len(fold.test.clip_ids), len(protocol.classes)), np.nan)
+        fused = np.full((len(fold.test.clip_ids), len(names)), np.nan)
         whole = None
         for there, at in _patterns(fold.test.posteriors):
             if not there:
@@ -133,11 +133,11 @@ def fuse_rows(rows: Sequence[FoldRows], fuser: Fuser, protocol: Protocol) -> lis
                 usable = np.flatnonzero(~np.isnan(fold.train.posteriors[:, there, 0]).any(axis=1))
                 clips = [fold.train.clip_ids[i] for i in usable]
                 if not clips:
-                    names = ", ".join(fold.test.names[s] for s in there)
-                    raise FusionError(f"fusion: no training row of fold {k} has all of {names}")
-                y = np.array([number[label] for label in protocol.labels.loc[clips]])
-                fitted.fit(fold.train.posteriors[usable][:, there], y, protocol.subjects.loc[clips].tolist())
-            fused[at] = fitted.predict_proba(fold.test.posteriors[at][:, there])
+                    wanted = ", ".join(fold.test.names[s] for s in there)
+                    raise FusionError(f"fusion: no training row of fold {k} has all of {wanted}")
+                owners = protocol.subjects.loc[clips].tolist()
+                fitted.fit(fold.train.posteriors[usable][:, there], protocol.truth(clips), owners)
+            fused[at] = fitted.combine(fold.test.posteriors[at][:, there])
             whole = fitted if len(there) == fold.test.posteriors.shape[1] else whole
         out.append(FusedFold(fold.test.clip_ids, fused, fold.posteriors, fold.test.dropped, whole))
     return out
@@ -149,7 +149,7 @@ def _without(rows: Joined, sources: Sequence[int]) -> Joined:
     return replace(rows, posteriors=posteriors)
 
 
-def fit_on_all(tables: Sequence[PosteriorTable], fuser: Fuser, protocol: Protocol) -> Fuser:
+def fit_on_all(tables: Sequence[PosteriorTable], fuser: Combiner, protocol: Protocol) -> Combiner:
     """Fit a fuser for clips from outside the experiment, which no fold tests.
 
     It learns from the test rows of all folds that all of its sources have; the model of each row had not seen
@@ -173,10 +173,8 @@ def fit_on_all(tables: Sequence[PosteriorTable], fuser: Fuser, protocol: Protoco
             _refuse_seen(table, "test", k, protocol)
         parts.append(_join(tables, "test", k, protocol, "drop", fuser.raw))
     clips = [clip for part in parts for clip in part.clip_ids]
-    number = {c: i for i, c in enumerate(protocol.classes)}
-    y = np.array([number[label] for label in protocol.labels.loc[clips]])
     rows = np.concatenate([part.posteriors for part in parts])
-    return fuser.fit(rows, y, protocol.subjects.loc[clips].tolist())
+    return fuser.fit(rows, protocol.truth(clips), protocol.subjects.loc[clips].tolist())
 
 
 def available(tables: Sequence[PosteriorTable]) -> list[Stacking]:
@@ -236,8 +234,8 @@ def _join(
     sources = []
     for table in tables:
         clips, posteriors = table.part(split, fold, raw=raw)
-        sources.append(Source(table.about.source, clips, table.about.classes, posteriors))
-    return join(sources, protocol.classes, missing)
+        sources.append(Source(table.about.source, clips, table.about.targets.names, posteriors))
+    return join(sources, protocol.targets.names, missing)
 
 
 def _same_folds(tables: Sequence[PosteriorTable]) -> None:

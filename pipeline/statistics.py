@@ -64,13 +64,13 @@ def subject_interval(values: NDArray[np.floating[Any]], subjects: Sequence[str])
     names, owner = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
     sums = np.bincount(owner, weights=values.astype(np.float64), minlength=len(names))
     counts = np.bincount(owner, minlength=len(names))
-    drawn = _draws(len(names))
+    drawn = subject_draws(len(names))
     low, high = np.percentile((drawn @ sums) / (drawn @ counts), [2.5, 97.5])
     return float(low), float(high)
 
 
 @lru_cache(maxsize=4)
-def _draws(subjects: int) -> NDArray[np.int64]:
+def subject_draws(subjects: int) -> NDArray[np.int64]:
     """Return how often each subject is drawn, `[DRAWS, subjects]`."""
     rng = np.random.default_rng(0)
     return rng.multinomial(subjects, np.full(subjects, 1 / subjects), size=DRAWS)

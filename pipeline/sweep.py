@@ -66,7 +66,7 @@ class Sweep:
             data = self._data_of(name)
             refuse_leaks(data, self.protocol.folds, name)
             refuse_empty_folds(data, self.protocol.folds, name)
-            self.jobs[name] = fold_jobs(self._grid, name, data, self.protocol.folds, self.protocol.classes)
+            self.jobs[name] = fold_jobs(self._grid, name, data, self.protocol.folds, self.protocol.targets)
 
     def todo(self) -> list[FoldJob]:
         """Return what was not tried yet, settings of one feature together."""

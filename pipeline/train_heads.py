@@ -29,6 +29,7 @@ from pipeline.progress import Meter
 from pipeline.protocol import Protocol
 from pipeline.scoring import score
 from pipeline.sweep import Sweep, write_table
+from pipeline.targets import Targets
 from pipeline.training import (
     FoldJob,
     assemble,
@@ -38,6 +39,7 @@ from pipeline.training import (
     refuse_leaks,
     train_folds,
 )
+from pipeline.value_scores import score_values
 from pipeline.workspace import Workspace
 
 app = typer.Typer(add_completion=False)
@@ -63,7 +65,8 @@ def train_heads(
     if not workspace.experiment.heads:
         raise ConfigError(f"{workspace.file.name} has no heads; add some under `heads:`")
     manifest = workspace.labelled()
-    classes, folds = workspace.classes(manifest), workspace.folds(manifest)
+    folds = workspace.folds(manifest)
+    protocol = Protocol.of_clips(workspace, manifest, folds)
     heads = list(workspace.experiment.heads)
     data: Data = {}
     jobs: dict[str, list[FoldJob]] = {h: [] for h in heads}
@@ -73,16 +76,16 @@ def train_heads(
         own = list(folds) if key[1] is None else [replace(folds[key[1]], inner=())]
         refuse_leaks(data[key], own, head)
         refuse_empty_folds(data[key], own, head)
-        jobs[head] += fold_jobs(workspace, head, data[key], own, classes)
+        jobs[head] += fold_jobs(workspace, head, data[key], own, protocol.targets)
     todo = [j for h in heads for j in jobs[h] if not is_done(j)]
     count = sum(len(j) for j in jobs.values())
     say(f"{len(heads)} heads on {len(folds)} folds ({folds.name}); {count - len(todo)} of {count} are there")
     with Meter("  training", len(todo), "folds") as meter:
-        for _ in _train(workspace, manifest, todo, data, workers):
+        for _ in _train(workspace, manifest, protocol.targets, todo, data, workers):
             meter.add(1)
     for head in heads:
         read = [data[key] for key in _keys(workspace, head, folds)]
-        _finish(workspace, manifest, head, read, jobs[head], folds, classes)
+        _finish(workspace, head, read, jobs[head], protocol)
     say(f"wrote {relative_to_cwd(workspace.folder / 'posteriors')}, trained in {meter.seconds:.1f} s")
     say(f"next: {stage('fuse --report', experiment)}")
     return EXIT_OK
@@ -94,6 +97,7 @@ def _keys(workspace: Workspace, head: str, folds: Folds) -> list[tuple[str, int 
 
 def _sweep(workspace: Workspace, workers: int) -> int:
     """Try every setting and write the table."""
+    workspace.refuse_attributes("`train_heads --sweep`")
     if not workspace.experiment.sweep:
         raise ConfigError(f"{workspace.file.name} has no grid to try; add one under `sweep:`")
     tried = Sweep(workspace)
@@ -123,18 +127,15 @@ def _sweep(workspace: Workspace, workers: int) -> int:
 
 def _finish(
     workspace: Workspace,
-    manifest: Manifest,
     head: str,
     data: Sequence[HeadData],
     jobs: Sequence[FoldJob],
-    folds: Folds,
-    classes: Sequence[str],
+    protocol: Protocol,
 ) -> None:
-    """Write a head's posterior table and say how well it does."""
-    protocol = Protocol.from_manifest(manifest, workspace.experiment.label, classes, folds)
+    """Write a head's table and say how well it does."""
     table = assemble(workspace, head, data, jobs, protocol)
     posteriors.write(workspace.folder / "posteriors" / f"{head}.parquet", table)
-    scores = score([table.part("test", f.index) for f in folds], protocol)
+    parts = [table.part("test", f.index) for f in protocol.folds]
     marks = [
         m
         for m, on in (("transductive", table.about.transductive), ("UNTRAINED", table.about.untrained))
@@ -143,7 +144,12 @@ def _finish(
     missing = table.about.missing_clips
     marks += [f"{len(missing)} clips without features"] if missing else []
     extra = f" ({', '.join(marks)})" if marks else ""
-    say(f"  {head}: accuracy {scores.accuracy_mean:.1%}, UAR {scores.uar:.1%}{extra}")
+    if protocol.attributes:
+        said = score_values(parts, protocol).said()
+    else:
+        scores = score(parts, protocol)
+        said = f"accuracy {scores.accuracy_mean:.1%}, UAR {scores.uar:.1%}"
+    say(f"  {head}: {said}{extra}")
     for line in [*table.about.missing_by_reason(), *table.about.remarks]:
         say(f"    {line}")
 
@@ -151,22 +157,24 @@ def _finish(
 def _train(
     workspace: Workspace,
     manifest: Manifest,
+    targets: Targets,
     todo: Sequence[FoldJob],
     data: Data,
     workers: int,
 ) -> Iterator[None]:
     """Train folds, in processes where that pays."""
-    classes = workspace.classes(manifest)
     units = _units(workspace, todo, workers)
     if workers == 1 or len(units) <= 1:
         for unit in units:
-            train_folds(workspace, unit, data[data_key(workspace, unit[0].head, unit[0].fold.index)], classes)
+            train_folds(workspace, unit, data[data_key(workspace, unit[0].head, unit[0].fold.index)], targets)
             yield from (None for _ in unit)
         return
     pool = worker_pool(min(workers, len(units)))
     try:
         # Jobs of one head follow each other, so that a process rarely loads another head's features.
-        futures = {pool.submit(_train_in_worker, unit, workspace, manifest): len(unit) for unit in units}
+        futures = {
+            pool.submit(_train_in_worker, unit, workspace, manifest, targets): len(unit) for unit in units
+        }
         for future in as_completed(futures):
             future.result()
             yield from (None for _ in range(futures[future]))
@@ -192,12 +200,12 @@ def _units(workspace: Workspace, jobs: Sequence[FoldJob], workers: int) -> list[
 _LOADED: Data = {}
 
 
-def _train_in_worker(unit: list[FoldJob], workspace: Workspace, manifest: Manifest) -> None:
+def _train_in_worker(unit: list[FoldJob], workspace: Workspace, manifest: Manifest, targets: Targets) -> None:
     key = data_key(workspace, unit[0].head, unit[0].fold.index)
     if key not in _LOADED:
         _LOADED.clear()
         _LOADED[key] = load_data(workspace, manifest, *key)
-    train_folds(workspace, unit, _LOADED[key], workspace.classes(manifest))
+    train_folds(workspace, unit, _LOADED[key], targets)
 
 
 if __name__ == "__main__":

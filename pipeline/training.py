@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from affectstack import AffectstackError, __version__
-from classifiers import Head
+from classifiers import Head, targets_at
 from classifiers.framed import FramedHead
 from manifests import Fold
 from pipeline.degraded import path_of, rows_of_degraded
@@ -20,6 +20,7 @@ from pipeline.files import canonical_json, publish, publish_json, read_json
 from pipeline.head_data import HeadData, arrays_in, inputs_of
 from pipeline.posteriors import NO_INNER, About, ModelNote, PosteriorTable, rows_of, to_parquet
 from pipeline.protocol import Protocol
+from pipeline.targets import Targets
 from pipeline.workspace import Workspace
 
 
@@ -67,10 +68,10 @@ def refuse_empty_folds(data: HeadData, folds: Sequence[Fold], head: str) -> None
 
 
 def fold_jobs(
-    workspace: Workspace, head: str, data: HeadData, folds: Sequence[Fold], classes: Sequence[str]
+    workspace: Workspace, head: str, data: HeadData, folds: Sequence[Fold], targets: Targets
 ) -> list[FoldJob]:
     """Return the jobs of a head, each with a fingerprint of all that decides its result."""
-    common = what_decides(workspace, head, data, classes)
+    common = what_decides(workspace, head, data, targets)
     jobs = []
     for fold in folds:
         parts = {"test": sorted(fold.test), "inner": [sorted(p) for p in fold.inner]}
@@ -80,10 +81,12 @@ def fold_jobs(
     return jobs
 
 
-def what_decides(workspace: Workspace, head: str, data: HeadData, classes: Sequence[str]) -> dict[str, Any]:
+def what_decides(workspace: Workspace, head: str, data: HeadData, targets: Targets) -> dict[str, Any]:
     """Return all that decides what a head learns and says, but for the folds; for hashing."""
     content = hashlib.sha256()
-    rows = zip(data.clip_ids, data.labels, data.subjects, data.inputs, strict=True)
+    labels = data.labels
+    told = labels.to_numpy(np.float64).tolist() if isinstance(labels, pd.DataFrame) else labels
+    rows = zip(data.clip_ids, told, data.subjects, data.inputs, strict=True)
     for clip_id, label, subject, values in rows:
         arrays = list(arrays_in(values))
         shapes = "".join(str(array.shape) for array in arrays)
@@ -98,7 +101,8 @@ def what_decides(workspace: Workspace, head: str, data: HeadData, classes: Seque
         "features": _one_or_all([index.identity_sha256 for index in data.indexes]),
         "seen": data.seen_subjects,
         "clips": content.hexdigest(),
-        "classes": list(classes),
+        "classes": list(targets.classes),
+        **({"attributes": list(targets.attributes)} if targets.attributes else {}),
     }
 
 
@@ -108,17 +112,15 @@ def is_done(job: FoldJob) -> bool:
     return note is not None and note.get("fingerprint") == job.fingerprint and _rows_path(job).is_file()
 
 
-def train_folds(
-    workspace: Workspace, jobs: Sequence[FoldJob], data: HeadData, classes: Sequence[str]
-) -> None:
-    """Train the models of one or several folds of a head; publish heads, posteriors and notes.
+def train_folds(workspace: Workspace, jobs: Sequence[FoldJob], data: HeadData, targets: Targets) -> None:
+    """Train the models of one or several folds of a head; publish heads, what they say, and notes.
 
     The head of the whole training part predicts the test clips and, for in-sample stacking, its own
     training clips; one head per inner fold predicts that inner fold's clips ("oof").
     """
     for job, heads in zip(jobs, _fit(workspace, jobs, data), strict=True):
-        _publish_degraded(workspace, job, data, heads[NO_INNER], classes)
-        _publish_fold(job, data, heads, classes)
+        _publish_degraded(workspace, job, data, heads[NO_INNER], targets)
+        _publish_fold(job, data, heads, targets)
 
 
 def held_out_table(
@@ -131,7 +133,7 @@ def held_out_table(
     rows: list[pd.DataFrame] = []
     models: list[ModelNote] = []
     for job, heads in zip(jobs, _fit(workspace, jobs, data), strict=True):
-        rows += _held_out(job, data, heads, protocol.classes)
+        rows += _held_out(job, data, heads, protocol.targets)
         models += _notes(job, data, heads)
     return _table(workspace, jobs[0].head, [data], rows, models, protocol)
 
@@ -174,14 +176,14 @@ def _parts(job: FoldJob, data: HeadData) -> dict[int, NDArray[np.bool_]]:
     return parts
 
 
-def _publish_fold(job: FoldJob, data: HeadData, heads: dict[int, Head], classes: Sequence[str]) -> None:
+def _publish_fold(job: FoldJob, data: HeadData, heads: dict[int, Head], targets: Targets) -> None:
     whole, in_train = heads[NO_INNER], _parts(job, data)[NO_INNER] & data.labelled
-    tables = _held_out(job, data, heads, classes)
-    tables.insert(1, _predict(whole, data, in_train, classes, job.fold.index, NO_INNER, "train"))
+    tables = _held_out(job, data, heads, targets)
+    tables.insert(1, _predict(whole, data, in_train, targets, job.fold.index, NO_INNER, "train"))
     # Until the new note is there, nothing may pass for finished.
     (job.folder / "fold.json").unlink(missing_ok=True)
     whole.save(job.folder)
-    publish(_rows_path(job), to_parquet(pd.concat(tables, ignore_index=True), {"classes": list(classes)}))
+    publish(_rows_path(job), to_parquet(pd.concat(tables, ignore_index=True), asdict(targets)))
     # The note comes last: a job whose note is there is whole.
     publish_json(
         job.folder / "fold.json",
@@ -190,28 +192,26 @@ def _publish_fold(job: FoldJob, data: HeadData, heads: dict[int, Head], classes:
 
 
 def _publish_degraded(
-    workspace: Workspace, job: FoldJob, data: HeadData, head: Head, classes: Sequence[str]
+    workspace: Workspace, job: FoldJob, data: HeadData, head: Head, targets: Targets
 ) -> None:
     """Keep what a head says of its test clips where one of its inputs says nothing."""
-    if not (isinstance(head, FramedHead) and head.partial):
+    if targets.attributes or not (isinstance(head, FramedHead) and head.partial):
         return
     rows = np.flatnonzero(np.isin(data.subjects, sorted(job.fold.test)) & data.labelled).tolist()
     features = workspace.experiment.heads[job.head].feature_names
-    table = rows_of_degraded(head, data, rows, features, classes)
-    publish(path_of(job.folder), to_parquet(table, {"classes": list(classes)}))
+    table = rows_of_degraded(head, data, rows, features, targets)
+    publish(path_of(job.folder), to_parquet(table, asdict(targets)))
 
 
-def _held_out(
-    job: FoldJob, data: HeadData, heads: dict[int, Head], classes: Sequence[str]
-) -> list[pd.DataFrame]:
+def _held_out(job: FoldJob, data: HeadData, heads: dict[int, Head], targets: Targets) -> list[pd.DataFrame]:
     """Return what the models of a fold say of clips that they had not seen: "test" and "oof" rows."""
     fold, parts = job.fold, _parts(job, data)
     in_test = np.isin(data.subjects, sorted(fold.test)) & data.labelled
-    tables = [_predict(heads[NO_INNER], data, in_test, classes, fold.index, NO_INNER, "test")]
+    tables = [_predict(heads[NO_INNER], data, in_test, targets, fold.index, NO_INNER, "test")]
     for inner, head in heads.items():
         if inner != NO_INNER:
             held = parts[NO_INNER] & ~parts[inner] & data.labelled
-            tables.append(_predict(head, data, held, classes, fold.index, inner, "oof"))
+            tables.append(_predict(head, data, held, targets, fold.index, inner, "oof"))
     return tables
 
 
@@ -277,6 +277,7 @@ def _table(
         selected_on_test=any(index.selected_on_test for d in data for index in d.indexes),
         why_missing=missing,
         remarks=list(dict.fromkeys([*(remark for d in data for remark in d.remarks), *of_folds])),
+        attributes=protocol.attributes,
     )
     return PosteriorTable(pd.concat(rows, ignore_index=True), about)
 
@@ -298,16 +299,24 @@ def fit_head(workspace: Workspace, job: FoldJob, data: HeadData, rows: NDArray[n
     _refuse_nothing(job, rows)
     head = workspace.head(job.head)
     try:
-        head.fit(inputs_of(head, data, rows), data.targets[rows], data.subjects[rows].tolist())
+        own = targets_at(data.targets, np.flatnonzero(rows))
+        head.fit(inputs_of(head, data, rows), own, data.subjects[rows].tolist())
     except AffectstackError as error:
         raise type(error)(f"head {job.head!r}, fold {job.fold.index}: {error}") from error
     return head
 
 
-def class_posteriors(head: Head, X: Any, classes: Sequence[str]) -> NDArray[np.float64]:
-    """Return `[N, K]` posteriors in the experiment's class order, 0 for classes that the head never saw."""
-    posteriors = np.zeros((len(X), len(classes)))
-    posteriors[:, [list(classes).index(c) for c in head.classes_]] = head.predict_proba(X)
+def said_by(head: Head, X: Any, targets: Targets) -> NDArray[np.float64]:
+    """Return what a head says of clips, in the experiment's order.
+
+    Returns:
+        `[N, K]` posteriors, 0 for classes that the head never saw; or `[N, A]` values.
+    """
+    if targets.attributes:
+        order = [head.attributes_.tolist().index(name) for name in targets.attributes]
+        return head.predict_values(X)[:, order]
+    posteriors = np.zeros((len(X), len(targets.classes)))
+    posteriors[:, [targets.classes.index(c) for c in head.classes_]] = head.predict_proba(X)
     return posteriors
 
 
@@ -320,14 +329,14 @@ def _predict(
     head: Head,
     data: HeadData,
     rows: NDArray[np.bool_],
-    classes: Sequence[str],
+    targets: Targets,
     outer: int,
     inner: int,
     split: Any,
 ) -> pd.DataFrame:
-    """Predict some clips, with columns in the experiment's class order."""
+    """Predict some clips, with columns in the experiment's order."""
     clip_ids = [data.clip_ids[i] for i in np.flatnonzero(rows)]
-    posteriors = np.zeros((len(clip_ids), len(classes)))
+    said = np.zeros((len(clip_ids), len(targets.names)))
     if clip_ids:
-        posteriors = class_posteriors(head, inputs_of(head, data, rows), classes)
-    return rows_of(clip_ids, posteriors, classes, outer, inner, split)
+        said = said_by(head, inputs_of(head, data, rows), targets)
+    return rows_of(clip_ids, said, targets, outer, inner, split)

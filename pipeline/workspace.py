@@ -8,8 +8,9 @@ from typing import Any
 
 from affectstack import did_you_mean
 from classifiers import HEADS, Head
+from classifiers.contract import Task
 from extractors import EXTRACTORS, Extractor
-from fusion import FUSERS, Fuser, Tempered
+from fusion import FUSERS, VALUE_FUSERS, Combiner, Tempered
 from manifests import Folds, Manifest, make_folds
 from pipeline.options import ConfigError, build
 from pipeline.sections import Experiment, FeatureSpec, FusionSpec, HeadSpec
@@ -74,17 +75,45 @@ class Workspace:
         """Return the clips that heads are tested on and fusion sees: all but those of dropped classes."""
         manifest, dropped = self.manifest(), self.experiment.drop
         if self.experiment.unlabelled == "keep":
-            manifest, _ = manifest.by_label(self.experiment.label)
+            manifest, _ = manifest.by_label(self._label_columns)
         return manifest.without(self.experiment.label, dropped) if dropped else manifest
 
     def unlabelled(self) -> Manifest | None:
         """Return the clips without a label, where the experiment keeps them and there are any."""
         if self.experiment.unlabelled == "error":
             return None
-        return self.manifest().by_label(self.experiment.label)[1]
+        return self.manifest().by_label(self._label_columns)[1]
+
+    @property
+    def _label_columns(self) -> tuple[str, ...]:
+        return self.experiment.attributes or (self.experiment.label,)
+
+    @property
+    def label(self) -> str:
+        """The label column; "" if the experiment is about attributes."""
+        return "" if self.experiment.attributes else self.experiment.label
+
+    @property
+    def task(self) -> Task:
+        """What heads predict here."""
+        return "values" if self.experiment.attributes else "classes"
+
+    def refuse_attributes(self, what: str) -> None:
+        """Refuse what is there for classes alone.
+
+        Raises:
+            ConfigError: If the experiment is about attributes.
+        """
+        if self.experiment.attributes:
+            raise ConfigError(
+                f"{self.file.name} is about attributes ({', '.join(self.experiment.attributes)}); "
+                f"{what} takes experiments on classes only"
+            )
 
     def classes(self, manifest: Manifest) -> list[str]:
-        """Return the classes in report order."""
+        """Return the classes in report order; none if the experiment is about attributes."""
+        if self.experiment.attributes:
+            return []
         if self.experiment.classes is not None:
             return [name for name in self.experiment.classes if name not in self.experiment.drop]
         return sorted(set(manifest.labels(self.experiment.label)))
@@ -110,7 +139,15 @@ class Workspace:
         """Construct a head, unfitted."""
         spec = self.experiment.heads[name]
         defaults = {"seed": self.experiment.seed}
-        return build(HEADS, spec.head, spec.options(), f"heads.{name}", self.folder, defaults)
+        head = build(HEADS, spec.head, spec.options(), f"heads.{name}", self.folder, defaults)
+        if self.task not in head.tasks:
+            fit = [h for h in HEADS if self.task in HEADS[h].tasks]
+            about = "attributes" if self.task == "values" else "classes"
+            raise ConfigError(
+                f"heads.{name}: {spec.head} does not predict {self.task}, and this experiment is about "
+                f"{about}{did_you_mean(spec.head, fit)}"
+            )
+        return head
 
     def with_heads(self, heads: Mapping[str, HeadSpec]) -> "Workspace":
         """Return the same with other heads, which may have any names."""
@@ -131,15 +168,27 @@ class Workspace:
         params: dict[str, Any] = json.loads(json.dumps(self.head(name).get_params(), default=str))
         return {"head": spec.head, **own, **params}
 
-    def fuser(self) -> Fuser:
+    def fuser(self) -> Combiner:
         """Construct the fuser, unfitted."""
         spec = self.experiment.fusion
+        if self.experiment.attributes:
+            return self._value_fuser()
         fuser = build(FUSERS, spec.method, spec.options(), "fusion", self.folder)
         if spec.temperature and fuser.raw:
             raise ConfigError(
                 f"fusion: {spec.method} takes what the models gave as it is; leave temperature out"
             )
         return Tempered(fuser) if spec.temperature else fuser
+
+    def _value_fuser(self) -> Combiner:
+        spec, known = self.experiment.fusion, ", ".join(VALUE_FUSERS)
+        if spec.method in FUSERS and spec.method not in VALUE_FUSERS:
+            raise ConfigError(f"fusion: {spec.method} fuses posteriors; values are fused by one of {known}")
+        if spec.temperature:
+            raise ConfigError(
+                "fusion: a temperature calibrates posteriors, and values have none; leave it out"
+            )
+        return build(VALUE_FUSERS, spec.method, spec.options(), "fusion", self.folder)
 
     def sources(self) -> list[str]:
         """Return the heads, fine-tuned encoders and imported tables that are fused."""
@@ -173,9 +222,25 @@ class Workspace:
     def _known_sources(self) -> list[str]:
         return [*self.experiment.heads, *self.experiment.finetune, *self.experiment.imported]
 
+    def _check_attributes(self) -> None:
+        """Refuse an experiment on attributes that is on classes as well, or asks for what only these have."""
+        experiment = self.experiment
+        if not experiment.attributes:
+            return
+        both = [key for key in ("label", "classes", "drop") if key in experiment.model_fields_set]
+        if both := [key for key in both if getattr(experiment, key)]:
+            raise ConfigError(
+                f"{self.file.name}: `attributes` and `{both[0]}` exclude each other: an experiment is about "
+                "values or about classes; take one of them out"
+            )
+        for key in ("finetune", "sweep", "imported"):
+            if getattr(experiment, key):
+                self.refuse_attributes(f"`{key}`")
+
     def _check_references(self) -> None:
         """Find every mistake that needs no data, before anything starts."""
         experiment = self.experiment
+        self._check_attributes()
         for name, spec in experiment.features.items():
             if spec.finetuned is None:
                 self._check_pictures(name, self.extractor(name).reads_feature)

@@ -8,7 +8,7 @@ import yaml
 
 from classifiers import HEADS
 from extractors import EXTRACTORS
-from fusion import FUSERS
+from fusion import FUSERS, VALUE_FUSERS
 from pipeline import recipes
 from pipeline.experiment import parse
 from pipeline.workspace import Workspace
@@ -62,7 +62,7 @@ def test_the_example_experiment_is_valid(tmp_path: Path) -> None:
     assert len(workspace.experiment.settings()) == 3 * 2 + 2
 
 
-@pytest.mark.parametrize("name", [*EXTRACTORS, *HEADS, *FUSERS])
+@pytest.mark.parametrize("name", [*EXTRACTORS, *HEADS, *FUSERS, *VALUE_FUSERS])
 def test_everything_registered_is_named_in_the_readme(name: str) -> None:
     assert f"`{name}`" in README
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from classifiers.contract import HeadError, InputKind, Scale
 from classifiers.framed import DescendingHead
-from classifiers.network_head import Targets
+from classifiers.network_head import ClassTargets
 from classifiers.registry import HEADS
 from fusion.sequences.options import Dropout, Way
 
@@ -91,7 +91,7 @@ class SelfAttentionHead(DescendingHead):
     def _train(
         self,
         clips: Sequence["FrameClip"],
-        y: Targets,
+        y: ClassTargets,
         fit: NDArray[np.int64],
         held: NDArray[np.int64],
     ) -> int:

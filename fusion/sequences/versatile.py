@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from classifiers.contract import HeadError, InputKind, Scale, SoftLabels, check_classes, held_out_parts
+from classifiers.contract import HeadError, InputKind, Scale, SoftLabels, Task, check_classes, held_out_parts
 from classifiers.framed import FramedHead
 from classifiers.registry import HEADS
 from fusion.sequences.options import complete
@@ -56,6 +56,7 @@ class VersatileHead(FramedHead):
 
     network_: "VersatileNetwork"
 
+    tasks: ClassVar[frozenset[Task]] = frozenset({"classes", "values"})
     sequence: ClassVar[bool] = True
     inputs: ClassVar[tuple[InputKind, ...]] = ("frames", "frames")
     partial: ClassVar[bool] = True
@@ -123,9 +124,10 @@ class VersatileHead(FramedHead):
 
     def _targets(self, y: Any) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Return `[N, K]` targets, NaN without a label, and `[N]` classes to spread over held-out parts."""
+        vars(self).pop("attributes_", None)
         if isinstance(y, pd.DataFrame):
             self.attributes_ = np.asarray(y.columns, dtype=str)
-            return y.to_numpy(dtype=np.float32), np.zeros(len(y), dtype=np.int64)
+            return y.to_numpy(dtype=np.float32, copy=True), np.zeros(len(y), dtype=np.int64)
         there = np.asarray(~pd.isna(y.labels if isinstance(y, SoftLabels) else y))
         self.classes_, index = check_classes(y[there])
         targets = np.full((len(y), len(self.classes_)), np.nan, dtype=np.float32)
@@ -164,7 +166,7 @@ class VersatileHead(FramedHead):
     def _loss(self, found: "Tensor", wanted: "Tensor") -> "Tensor":
         from torch.nn import functional
 
-        if hasattr(self, "attributes_"):
+        if self._of_values:
             from fusion.sequences.concordance_loss import concordance_loss
 
             return concordance_loss(found, wanted)
@@ -174,7 +176,7 @@ class VersatileHead(FramedHead):
         from fusion.sequences.versatile_training import answers
 
         found = answers(self.network_, clips, self._collate)
-        if not hasattr(self, "attributes_"):
+        if not self._of_values:
             found = [softmax(answer, axis=1) for answer in found]
         for answer, trained in zip(found, self.trained_, strict=True):
             answer[:] = answer if trained else np.nan
@@ -183,6 +185,39 @@ class VersatileHead(FramedHead):
         counts = (~np.isnan(stacked)).sum(axis=0)
         mean = np.where(counts > 0, np.nansum(stacked, axis=0) / np.maximum(counts, 1), self.prior_)
         return np.where(np.isnan(joint), mean, joint)
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return `[N, K]` posteriors; the batch a clip meets does not change them.
+
+        Raises:
+            HeadError: If it was trained on values.
+        """
+        if self._of_values:
+            raise HeadError("it was trained on values of attributes, and gives no posteriors of classes")
+        return super().predict_proba(X)
+
+    def predict_values(self, X: Any) -> NDArray[np.float64]:
+        """Return `[N, A]` values; the batch a clip meets does not change them.
+
+        Raises:
+            HeadError: If it was trained on classes.
+        """
+        if not self._of_values:
+            raise HeadError("it was trained on classes, and gives no values of attributes")
+        return self._ask(self._scaled(self._checked(X)))
+
+    @property
+    def _of_values(self) -> bool:
+        return hasattr(self, "attributes_")
+
+    def _names(self) -> dict[str, list[str]]:
+        return {"attributes": self.attributes_.tolist()} if self._of_values else super()._names()
+
+    def _take_names(self, facts: dict[str, Any]) -> int:
+        if "attributes" not in facts:
+            return super()._take_names(facts)
+        self.attributes_ = np.asarray(facts["attributes"], dtype=str)
+        return len(self.attributes_)
 
     def _network(self, widths: Sequence[int], outputs: int) -> "VersatileNetwork":
         from fusion.sequences.versatile_network import VersatileNetwork
@@ -211,7 +246,7 @@ class VersatileHead(FramedHead):
     def _settings(self) -> "Settings":
         from fusion.sequences.versatile_training import Settings
 
-        usual = 1.0 if hasattr(self, "attributes_") else 2.0
+        usual = 1.0 if self._of_values else 2.0
         weight = usual if self.reconstruction is None else self.reconstruction
         return Settings(
             self.lr, self.weight_decay, self.batch, self.max_epochs, self.patience, weight, self.seed

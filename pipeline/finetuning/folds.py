@@ -306,7 +306,7 @@ class Finetuning:
             clips: Sequence[str] = by_clip.index.tolist()
             part: Any = split
             frames.append(
-                rows_of(clips, softmax(raw, axis=1), self.protocol.classes, fold.index, NO_INNER, part, raw)
+                rows_of(clips, softmax(raw, axis=1), self.protocol.targets, fold.index, NO_INNER, part, raw)
             )
         classes = {"classes": self.protocol.classes}
         publish(folder / "posteriors.parquet", to_parquet(pd.concat(frames, ignore_index=True), classes))

@@ -70,6 +70,7 @@ def import_posteriors(
 ) -> int:
     """Bring in posteriors that other software made, checked against the manifest and the folds."""
     workspace = load(experiment)
+    workspace.refuse_attributes("`posteriors import`")
     if name in {*workspace.experiment.heads, *workspace.experiment.finetune}:
         raise ConfigError(f"--name {name}: this is a head of {experiment}; choose another name")
     if not re.fullmatch(NAME, name):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.files import publish
-from pipeline.posteriors.table import PosteriorTable, columns, to_parquet
+from pipeline.posteriors.table import PosteriorTable, to_parquet
 
 
 def export(table: PosteriorTable, form: str, out: Path) -> list[Path]:
@@ -40,14 +40,16 @@ def _parquet(table: PosteriorTable) -> dict[str, bytes]:
 
 
 def _npy(table: PosteriorTable) -> dict[str, bytes]:
-    """Return `[N, K]` float64 posteriors, and beside them the clips row by row and the class names."""
-    values = io.BytesIO()
-    np.save(values, table.rows[columns(table.about.classes)].to_numpy(dtype=np.float64))
+    """Return `[N, K]` float64 posteriors or values, and beside them the clips row by row and the names."""
+    targets, values = table.about.targets, io.BytesIO()
+    np.save(values, table.rows[targets.columns].to_numpy(dtype=np.float64))
     keys = table.rows[["clip_id", "outer_fold", "inner_fold", "split"]]
     return {
         ".npy": values.getvalue(),
         ".rows.csv": keys.to_csv(index=False, lineterminator="\n").encode(),
-        ".classes.json": json.dumps(table.about.classes, ensure_ascii=False).encode(),
+        f".{'attributes' if targets.attributes else 'classes'}.json": json.dumps(
+            targets.names, ensure_ascii=False
+        ).encode(),
     }
 
 

@@ -94,7 +94,7 @@ def bring_in(
             logits = values if foreign.kind == "logits" else None
             chances = _sum_to_one(values) if logits is None else softmax(logits, axis=1)
             frames.append(
-                rows_of(part["clip_id"].tolist(), chances, protocol.classes, fold.index, NO_INNER,
+                rows_of(part["clip_id"].tolist(), chances, protocol.targets, fold.index, NO_INNER,
                         "test" if split == "test" else "train", logits)
             )  # fmt: skip
     missing = sorted(set(protocol.labels.index) - set(rows.loc[rows["split"] == "test", "clip_id"]))

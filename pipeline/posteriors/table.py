@@ -1,4 +1,4 @@
-"""Posterior tables: long parquet files that carry their class names and who trained on whom."""
+"""Tables of posteriors, or of values: long parquet files that carry their names and who trained on whom."""
 
 import io
 import json
@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 
 from affectstack import AffectstackError
 from pipeline.files import canonical_json, publish
+from pipeline.targets import Targets
 
 Split = Literal["test", "oof", "train"]
 NO_INNER = -1
 _METADATA = b"affectstack"
 _KEYS = ("clip_id", "outer_fold", "inner_fold", "split")
-_PREFIX = "p:"
-_RAW_PREFIX = "raw:"
 
 
 class PosteriorError(AffectstackError):
@@ -54,7 +53,7 @@ class About:
     Attributes:
         source: The head.
         label: The label column.
-        classes: Class names in column order.
+        classes: Class names in column order; none where it holds values.
         head: Everything the experiment said about the head, its seed and defaults included.
         features: The index of the feature it read, without shard names.
         folds: What the split is called.
@@ -69,6 +68,7 @@ class About:
         claimed: True if a user said whom the models had seen, and no file does.
         why_missing: Why clips have no usable features, by clip id, where that is known.
         remarks: What a reader must know of the clips that the head read, one sentence each.
+        attributes: Names of attributes in column order; none where it holds posteriors.
     """
 
     source: str
@@ -88,6 +88,12 @@ class About:
     claimed: bool = False
     why_missing: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    attributes: list[str] = field(default_factory=list)
+
+    @property
+    def targets(self) -> Targets:
+        """What the table has a column for."""
+        return Targets(tuple(self.classes), tuple(self.attributes))
 
     def missing_by_reason(self) -> list[str]:
         """Return a line for each reason why clips are missing: what it is, and which clips."""
@@ -102,11 +108,11 @@ class About:
 
 @dataclass(frozen=True)
 class PosteriorTable:
-    """Posteriors of one source.
+    """Posteriors, or values, of one source.
 
     Attributes:
-        rows: Columns `clip_id`, `outer_fold`, `inner_fold`, `split`, and `p:<class>` in class order;
-            where the model gave logits, also `raw:<class>`.
+        rows: Columns `clip_id`, `outer_fold`, `inner_fold`, `split`, and `p:<class>` in class order, or
+            `v:<attribute>`; where the model gave logits, also `raw:<class>`.
         about: What is known about them.
     """
 
@@ -116,7 +122,7 @@ class PosteriorTable:
     def part(
         self, split: Split, outer_fold: int, *, raw: bool = False
     ) -> tuple[list[str], NDArray[np.float64]]:
-        """Return the clips and `[N, K]` posteriors of one split of an outer fold.
+        """Return the clips and `[N, K]` posteriors, or values, of one split of an outer fold.
 
         Args:
             split: "test", "oof" or "train".
@@ -124,9 +130,9 @@ class PosteriorTable:
             raw: Return what the model itself gave: its logits, if those are known.
         """
         rows = self.rows[(self.rows["split"] == split) & (self.rows["outer_fold"] == outer_fold)]
-        wanted = columns(self.about.classes)
-        if raw and set(raw_columns(self.about.classes)) <= set(rows):
-            wanted = raw_columns(self.about.classes)
+        wanted = self.about.targets.columns
+        if raw and set(self.about.targets.raw_columns) <= set(rows):
+            wanted = self.about.targets.raw_columns
         return rows["clip_id"].tolist(), rows[wanted].to_numpy(dtype=np.float64)
 
     def seen_by(self, split: Split, outer_fold: int) -> pd.DataFrame:
@@ -137,31 +143,26 @@ class PosteriorTable:
 
 def columns(classes: Sequence[str]) -> list[str]:
     """Return the posterior columns of some classes."""
-    return [f"{_PREFIX}{c}" for c in classes]
-
-
-def raw_columns(classes: Sequence[str]) -> list[str]:
-    """Return the columns of what a model itself gave."""
-    return [f"{_RAW_PREFIX}{c}" for c in classes]
+    return Targets(tuple(classes)).columns
 
 
 def rows_of(
     clip_ids: Sequence[str],
     posteriors: NDArray[np.float64],
-    classes: Sequence[str],
+    targets: Targets,
     outer_fold: int,
     inner_fold: int,
     split: Split,
     raw: NDArray[np.float64] | None = None,
 ) -> pd.DataFrame:
-    """Return posteriors, and the logits they come from if there are any, as rows of a table."""
+    """Return posteriors or values, and the logits they come from if there are any, as rows of a table."""
     frame = pd.DataFrame({"clip_id": list(clip_ids)})
     frame["outer_fold"] = np.int32(outer_fold)
     frame["inner_fold"] = np.int32(inner_fold)
     frame["split"] = split
-    parts = [frame, pd.DataFrame(posteriors, columns=columns(classes))]
+    parts = [frame, pd.DataFrame(posteriors, columns=targets.columns)]
     if raw is not None:
-        parts.append(pd.DataFrame(raw, columns=raw_columns(classes)))
+        parts.append(pd.DataFrame(raw, columns=targets.raw_columns))
     return pd.concat(parts, axis=1)
 
 
@@ -201,7 +202,7 @@ def read(path: Path) -> PosteriorTable:
     except (KeyError, TypeError) as error:
         raise PosteriorError(f"{path}: its metadata is of another version ({error})") from error
     rows = table.to_pandas()
-    missing = [c for c in (*_KEYS, *columns(about.classes)) if c not in rows]
+    missing = [c for c in (*_KEYS, *about.targets.columns) if c not in rows]
     if missing:
         raise PosteriorError(f"{path}: missing column {', '.join(map(repr, missing))}")
     return PosteriorTable(rows, about)

@@ -13,7 +13,7 @@ class SourceResult:
         name: The source.
         modalities: What it looks at.
         windows: In how many windows it could be used.
-        posteriors: The mean over these, by class; None if there are none.
+        posteriors: The mean over these, by class, or values by attribute; None if there are none.
         reason: Why it could not be used, everywhere or in most of the other windows; "" if it always could.
     """
 
@@ -31,7 +31,7 @@ class WindowResult:
     Attributes:
         start: Seconds.
         end: Seconds.
-        posteriors: By class; None if no source could be used.
+        posteriors: By class, or values by attribute; None if no source could be used.
         sources: Those that were.
     """
 
@@ -53,10 +53,11 @@ class Prediction:
     Attributes:
         path: The file.
         seconds: How long it is.
-        posteriors: By class; of several windows, their mean.
+        posteriors: By class, or values by attribute; of several windows, their mean.
         sources: What each source says, used or not.
         timeline: The windows; one for a recording that is looked at as a whole.
         notes: What a reader must know.
+        of_values: True if it is about attributes.
     """
 
     path: Path
@@ -65,10 +66,11 @@ class Prediction:
     sources: tuple[SourceResult, ...]
     timeline: tuple[WindowResult, ...]
     notes: tuple[str, ...]
+    of_values: bool = False
 
     @property
     def label(self) -> str:
-        """The likeliest class."""
+        """The likeliest class, where it is about classes."""
         return likeliest(self.posteriors)
 
     @property
@@ -82,7 +84,17 @@ class Prediction:
         return tuple(sorted({m for s in self.sources if s.posteriors is not None for m in s.modalities}))
 
     def as_json(self) -> dict[str, Any]:
-        """Return everything as JSON."""
+        """Return everything as JSON; of attributes, "values" stand in place of posteriors and labels."""
+        if self.of_values:
+            return {
+                "file": str(self.path),
+                "seconds": self.seconds,
+                "values": self.posteriors,
+                "used": list(self.used),
+                "sources": [_of_values(asdict(source)) for source in self.sources],
+                "timeline": [_of_values(asdict(window)) for window in self.timeline],
+                "notes": list(self.notes),
+            }
         return {
             "file": str(self.path),
             "seconds": self.seconds,
@@ -94,6 +106,10 @@ class Prediction:
             "timeline": [{**asdict(window), "label": window.label} for window in self.timeline],
             "notes": list(self.notes),
         }
+
+
+def _of_values(entry: dict[str, Any]) -> dict[str, Any]:
+    return {"values" if key == "posteriors" else key: value for key, value in entry.items()}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors import Extractor
-from fusion import Fuser
+from fusion import Combiner
 from pipeline import stacking
 from pipeline.cli import workers_or_cores
 from pipeline.engine.local import memory_per_worker
@@ -50,7 +50,8 @@ class Predictor:
         limits: Of one clip, or one window of a long recording.
 
     Attributes:
-        classes: In the experiment's order.
+        classes: In the experiment's order; none if it is about attributes.
+        attributes: In the experiment's order; none if it is about classes.
         note: What a reader must know of all predictions; those of each have it too.
 
     Raises:
@@ -68,10 +69,8 @@ class Predictor:
     ) -> None:
         self._workspace = load(Path(experiment), overrides)
         manifest = self._workspace.labelled()
-        self.classes = self._workspace.classes(manifest)
-        self._protocol = Protocol.from_manifest(
-            manifest, self._workspace.experiment.label, self.classes, self._workspace.folds(manifest)
-        )
+        self._protocol = Protocol.of_clips(self._workspace, manifest, self._workspace.folds(manifest))
+        self.classes, self.attributes = self._protocol.classes, self._protocol.attributes
         extractors = Extractors(self._workspace)
         self._names = self._workspace.sources()
         if not self._names:
@@ -89,7 +88,7 @@ class Predictor:
             raise PredictError(f"no source of {self._workspace.file.name} can be used on new clips: {why}")
         self._fuser = self._workspace.fuser()
         self._fuser.check(len(self._names))
-        self._fitted: dict[tuple[int, ...], Fuser] = {}
+        self._fitted: dict[tuple[int, ...], Combiner] = {}
         self.note = (
             f"every source is the mean of its models of {len(self._protocol.folds)} folds, each of which "
             "learned from the training subjects of its own fold"
@@ -205,17 +204,19 @@ class Predictor:
             WindowResult(
                 start or 0.0,
                 recording.seconds if end is None else end,
-                None if row is None else self._by_class(row),
+                None if row is None else self._by_name(row),
                 tuple(self._sources[i].name for i, s in own.items() if isinstance(s, Said)),
             )
             for (start, end), row, own in zip(spans, fused, said, strict=True)
         )
-        mean = self._by_class(np.mean(there, axis=0))
+        mean = self._by_name(np.mean(there, axis=0))
         notes = tuple(self._notes(recording, spans, timeline, cutting))
-        return Prediction(path, recording.seconds, mean, results, timeline, notes)
+        return Prediction(
+            path, recording.seconds, mean, results, timeline, notes, of_values=bool(self.attributes)
+        )
 
     def _fused(self, said: Mapping[int, Said | str]) -> NDArray[np.float64] | None:
-        """Return `[K]` posteriors of the sources that say something; None if none does."""
+        """Return `[K]`, what the sources that say something say together; None if none does."""
         own = {i: s for i, s in said.items() if isinstance(s, Said)}
         if not own:
             return None
@@ -224,7 +225,7 @@ class Predictor:
             tables = [self._sources[i].table for i in key]
             self._fitted[key] = stacking.fit_on_all(tables, self._fuser.of(key), self._protocol)
         rows = [own[i].raw if self._fuser.raw else own[i].posteriors for i in key]
-        fused: NDArray[np.float64] = self._fitted[key].predict_proba(np.stack(rows)[None])[0]
+        fused: NDArray[np.float64] = self._fitted[key].combine(np.stack(rows)[None])[0]
         return fused
 
     def _source_results(self, said: Sequence[Mapping[int, Said | str]]) -> Iterator[SourceResult]:
@@ -240,7 +241,7 @@ class Predictor:
                 name,
                 self._modalities(name),
                 len(own),
-                None if mean is None else self._by_class(mean),
+                None if mean is None else self._by_name(mean),
                 reasons.most_common(1)[0][0] if reasons else "",
             )
 
@@ -260,8 +261,8 @@ class Predictor:
             [feature] if feature in features else [f for f in features if f.partition("@fold")[0] == feature]
         )
 
-    def _by_class(self, row: NDArray[np.float64]) -> dict[str, float]:
-        return dict(zip(self.classes, map(float, row), strict=True))
+    def _by_name(self, row: NDArray[np.float64]) -> dict[str, float]:
+        return dict(zip(self._protocol.targets.names, map(float, row), strict=True))
 
     def _notes(
         self, recording: Recording, spans: Sequence[Span], timeline: Sequence[WindowResult], cutting: Cutting
@@ -269,7 +270,7 @@ class Predictor:
         """Yield what a reader must know."""
         yield self.note
         sets = list(dict.fromkeys(window.sources for window in timeline if window.sources))
-        how = "; its weights are of the stored test posteriors of all folds" if self._fuser.trainable else ""
+        how = "; its weights are of what all folds said of their test clips" if self._fuser.trainable else ""
         method = self._workspace.experiment.fusion.method
         yield f"fused by {method}: {' or '.join(' + '.join(own) for own in sets)}{how}"
         if len(spans) > 1:

@@ -28,7 +28,8 @@ from pipeline.predicting.tuned import TunedVoice
 from pipeline.protocol import Protocol
 from pipeline.sections import FinetuneSpec, HeadSpec
 from pipeline.sources import learned_from, stored_source, training_command
-from pipeline.training import class_posteriors
+from pipeline.targets import Targets
+from pipeline.training import said_by
 from pipeline.workspace import Workspace, fold_feature
 
 FEWEST_OF_SPEAKER = 8
@@ -39,7 +40,7 @@ class Said:
     """What a source says of a clip.
 
     Attributes:
-        posteriors: `[K]`, the mean over folds.
+        posteriors: `[K]`, or values `[A]`, the mean over folds.
         raw: `[K]` what the models themselves gave, for fusers that want it.
     """
 
@@ -81,7 +82,7 @@ class HeadSource(Source):
         heads: One per fold.
         features: The features that each of them reads.
         spec: What the experiment says of them.
-        classes: In the experiment's order.
+        targets: Classes or attributes, in the experiment's order.
     """
 
     def __init__(
@@ -92,17 +93,17 @@ class HeadSource(Source):
         heads: Sequence[Head],
         features: Sequence[tuple[str, ...]],
         spec: HeadSpec,
-        classes: Sequence[str],
+        targets: Targets,
     ) -> None:
         super().__init__(name, table, extractors)
         self._heads = list(heads)
         self._features = list(features)
         self._spec = spec
         self._transductive = spec.speaker_norm
-        self._classes = list(classes)
+        self._targets = targets
 
     def say(self, clips: Sequence[Found], one_speaker: bool) -> list[Said | str]:
-        """Average the posteriors of all folds."""
+        """Average what the heads of all folds say."""
         if self._transductive and not one_speaker:
             return [
                 "its features are z-scored per speaker, which takes several clips of the speaker: give at "
@@ -127,7 +128,7 @@ class HeadSource(Source):
         inputs: list[Any] = [self._input(fold, clip) for clip in clips]
         if self._transductive:
             inputs = normalised(inputs, ["the speaker"] * len(inputs))
-        return class_posteriors(head, as_read(head, inputs), self._classes)
+        return said_by(head, as_read(head, inputs), self._targets)
 
     def _input(self, fold: int, clip: Found) -> Any:
         features = [self._usable(clip, feature) for feature in self._features[fold]]
@@ -283,7 +284,7 @@ def read_source(workspace: Workspace, name: str, protocol: Protocol, extractors:
         _refuse_other(workspace, name, feature, identity, extractors.identity(feature))
     kind = type(workspace.head(name))
     heads = [kind.load(folder) for folder in folders]
-    return HeadSource(name, table, made, heads, own, spec, protocol.classes)
+    return HeadSource(name, table, made, heads, own, spec, protocol.targets)
 
 
 def _tuned(

@@ -16,16 +16,16 @@ from pipeline.report.page import INK, SERIES, SOFT, style
 
 
 def table(prediction: Prediction, name: str) -> bytes:
-    """Return the timeline as CSV: one row per window, with empty posteriors where no source could be used.
+    """Return the timeline as CSV: one row per window, with empty cells where no source could be used.
 
     Args:
         prediction: The recording.
         name: What its owner calls it. Text that a spreadsheet would take for a formula gets an apostrophe.
     """
-    classes = list(prediction.posteriors)
-    text = io.StringIO()
+    names, text = list(prediction.posteriors), io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "start", "end", "label", *(f"p:{c}" for c in classes), "sources"])
+    prefix, label = ("v", []) if prediction.of_values else ("p", ["label"])
+    writer.writerow(["file", "start", "end", *label, *(f"{prefix}:{n}" for n in names), "sources"])
     for window in prediction.timeline:
         own = window.posteriors or {}
         writer.writerow(
@@ -33,8 +33,8 @@ def table(prediction: Prediction, name: str) -> bytes:
                 as_text(printable(name)),
                 f"{window.start:.3f}",
                 f"{window.end:.3f}",
-                as_text(window.label),
-                *(f"{own[c]:.6f}" if own else "" for c in classes),
+                *(as_text(window.label) for _ in label),
+                *(f"{own[n]:.6f}" if own else "" for n in names),
                 as_text(" ".join(window.sources)),
             ]
         )
@@ -42,7 +42,7 @@ def table(prediction: Prediction, name: str) -> bytes:
 
 
 def plot(prediction: Prediction, name: str) -> bytes:
-    """Return the timeline as SVG: the posterior of every class over time, broken where there is none.
+    """Return the timeline as SVG: each posterior, or value, over time, broken where there is none.
 
     Args:
         prediction: The recording.
@@ -56,7 +56,9 @@ def plot(prediction: Prediction, name: str) -> bytes:
             colour, dash = SERIES[number % len(SERIES)], ("-", "--", ":")[number // len(SERIES) % 3]
             times, heights = _steps(prediction, label)
             lines += axes.plot(times, heights, color=colour, linestyle=dash, linewidth=1.6)
-        axes.set(xlim=(0, prediction.seconds), ylim=(0, 1), xlabel="seconds", ylabel="posterior")
+        axes.set(xlim=(0, prediction.seconds), xlabel="seconds", ylabel="value")
+        if not prediction.of_values:
+            axes.set(ylim=(0, 1), ylabel="posterior")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", color=SOFT, alpha=0.25)
         title = axes.set_title("", loc="left", color=INK)

@@ -9,12 +9,13 @@ import pandas as pd
 from pipeline.audit import odd
 from pipeline.degraded import INTACT, Degraded
 from pipeline.duplicates import Duplicates
-from pipeline.evaluation import Run
+from pipeline.evaluation import Fused, Run
 from pipeline.report.leaks import lights, remarks
 from pipeline.report.tables import Table
 from pipeline.scoring import Scores, chance
 from pipeline.statistics import holm
 from pipeline.subsets import Subset
+from pipeline.value_evaluation import ValueRun
 
 _AUDITED = ("container_frames", "decoded_frames", "repeated", "missing", "start_difference", "end_difference")
 _SHOWN = 50  # clips
@@ -32,25 +33,36 @@ def systems(run: Run) -> dict[str, Scores]:
 
 def protocol(run: Run) -> str:
     """Return how the headline's figure came about, in some sentences."""
-    clips, subjects = int(run.fusion.confusion.sum()), len(run.fusion.subjects)
     low, high = run.fusion.interval
-    how = f", {run.spec.stacking}" if run.trained else ", which learns nothing"
-    sources = f"{len(run.sources)} sources" if len(run.sources) > 1 else "one source"
-    heat = ", each calibrated by a temperature" if run.spec.temperature else ""
+    return (
+        f"Mean of {tested(run, int(run.fusion.confusion.sum()))} {len(run.fusion.subjects)} subjects, "
+        f"{len(run.classes)} classes, chance {percent(chance(run.fusion.confusion))} %. {combined(run)} "
+        f"The interval [{percent(low)}, {percent(high)}] is over subjects: so far the figure over all clips "
+        "moves when subjects are drawn again."
+    )
+
+
+def tested(run: Fused, clips: int) -> str:
+    """Return the sentence that says which models tested the clips."""
     claimed = any(about.claimed for about in run.abouts)
     unseen = "by models that, as was said when they were imported, had" if claimed else "by models that had"
     chosen = [about.source for about in run.abouts if about.selected_on_test]
     but = f", but those of {', '.join(chosen)} were chosen by these clips" if chosen else ""
     return (
-        f"Mean of {len(run.folds)} folds by subject ({run.folds_name}): every one of {clips:,} clips was "
-        f"tested once, {unseen} not been trained on its subject{but}. {subjects} subjects, "
-        f"{len(run.classes)} classes, chance {percent(chance(run.fusion.confusion))} %. Fused by "
-        f"{run.spec.method} from {sources}{heat}{how}. The interval [{percent(low)}, {percent(high)}] is "
-        "over subjects: so far the figure over all clips moves when subjects are drawn again."
+        f"{len(run.folds)} folds by subject ({run.folds_name}): every one of {clips:,} clips was tested "
+        f"once, {unseen} not been trained on its subject{but}."
     )
 
 
-def leak_table(run: Run, duplicates: Duplicates | None) -> Table:
+def combined(run: Fused) -> str:
+    """Return the sentence that says how the sources were fused."""
+    how = f", {run.spec.stacking}" if run.trained else ", which learns nothing"
+    sources = f"{len(run.abouts)} sources" if len(run.abouts) > 1 else "one source"
+    heat = ", each calibrated by a temperature" if run.spec.temperature else ""
+    return f"Fused by {run.spec.method} from {sources}{heat}{how}."
+
+
+def leak_table(run: Run | ValueRun, duplicates: Duplicates | None) -> Table:
     """Return the leak panel."""
     every = (*lights(run, duplicates), *remarks(run))
     rows = [(light.level, light.name, light.number, light.sentence) for light in every]
@@ -288,7 +300,7 @@ def _number(value: Any) -> str:
     return f"{value:+.2f}" if isinstance(value, float) else str(value)
 
 
-def subject_table(run: Run) -> Table:
+def subject_table(run: Fused) -> Table:
     """Return who was tested when."""
     rows = [
         [str(k), str(len(run.folds[k].clip_ids)), ", ".join(subjects)]

@@ -2,14 +2,13 @@
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from pipeline.evaluation import Run
 from pipeline.report import page
 from pipeline.report.contents import systems
-from pipeline.report.page import BAR, CHANCE, FUSED, INK, SERIES, SOFT
+from pipeline.report.page import BAR, CHANCE, FUSED, INK, SERIES, SOFT, bare, plain_names
 from pipeline.scoring import chance
 from pipeline.stacking import FusedFold
 from pipeline.statistics import BINS
@@ -43,7 +42,7 @@ def accuracies(run: Run) -> Markup:
         axes.set_yticks(rows, list(found))
         axes.set_xlim(0, 100)
         axes.set_xlabel("accuracy, % (line: 95 % over subjects, dots: folds)")
-        _bare(axes)
+        bare(axes)
         return page.svg(figure, "Accuracy of each source and of the fusion, with intervals")
 
 
@@ -63,8 +62,8 @@ def subjects(run: Run) -> Markup:
         axes.set_ylabel("accuracy, %")
         axes.set_xlabel(f"test subject, worst first (bar: fused, dot: {best})")
         few = len(names) <= 40
-        axes.set_xticks(places if few else [], _plain(names) if few else [])
-        _bare(axes)
+        axes.set_xticks(places if few else [], plain_names(names) if few else [])
+        bare(axes)
         return page.svg(figure, "Accuracy of every test subject")
 
 
@@ -91,7 +90,7 @@ def calibration(run: Run) -> Markup:
         axes.set_xlabel(f"posterior of the decision, % ({BINS} bins, those of {_LEAST} clips and more)")
         axes.set_ylabel("how often it is right, %")
         axes.legend(frameon=False, fontsize=8, loc="upper left", labelcolor=INK)
-        _bare(axes)
+        bare(axes)
         return page.svg(figure, "Calibration curves: how often a decision is right, by its posterior")
 
 
@@ -115,12 +114,3 @@ def _curve(
         np.bincount(bins, weights=values, minlength=BINS)[shown] / counts[shown] for values in (sure, right)
     ]
     return means[0], means[1]
-
-
-def _plain(names: list[str]) -> list[str]:
-    """Return names that matplotlib does not take for formulas."""
-    return [name.replace("$", r"\$") for name in names]
-
-
-def _bare(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)

@@ -7,8 +7,10 @@ from typing import Literal
 import numpy as np
 
 from pipeline.duplicates import Duplicates, Pair
-from pipeline.evaluation import Run
+from pipeline.evaluation import Fused, Run
 from pipeline.posteriors import About
+from pipeline.value_evaluation import ValueRun
+from pipeline.value_scores import plain
 
 Level = Literal["green", "amber", "red", "grey"]
 _STACKINGS: dict[str, Level] = {"nested": "green", "cross-fitted": "amber", "in-sample": "red"}
@@ -35,7 +37,7 @@ class Light:
     sentence: str
 
 
-def lights(run: Run, duplicates: Duplicates | None) -> list[Light]:
+def lights(run: Run | ValueRun, duplicates: Duplicates | None) -> list[Light]:
     """Return the panel, in the order of the road from features to figures.
 
     Args:
@@ -54,7 +56,7 @@ def lights(run: Run, duplicates: Duplicates | None) -> list[Light]:
     ]
 
 
-def remarks(run: Run) -> Iterator[Light]:
+def remarks(run: Fused) -> Iterator[Light]:
     """Yield what else a reader must know."""
     for flag in run.flags:
         name, _, text = flag.partition(": ")
@@ -62,7 +64,7 @@ def remarks(run: Run) -> Iterator[Light]:
             yield Light("amber" if name == "untrained" else "grey", name, "", _sentence(text))
 
 
-def _subjects(run: Run) -> Light:
+def _subjects(run: Fused) -> Light:
     rows = sum(int((~np.isnan(fold.sources[:, :, 0])).sum()) for fold in run.folds)
     claimed = [about.source for about in run.abouts if about.claimed]
     if claimed:
@@ -121,7 +123,7 @@ def _named(pairs: Sequence[Pair]) -> str:
     return f"{some}, …" if len(pairs) > 3 else some
 
 
-def _held_out(run: Run) -> Light:
+def _held_out(run: Fused) -> Light:
     inner = sum(any(note.inner_fold >= 0 for note in about.models) for about in run.abouts)
     if not run.trained or run.spec.stacking != "nested":
         return Light(
@@ -140,7 +142,7 @@ def _held_out(run: Run) -> Light:
     )
 
 
-def _stacking(run: Run) -> Light:
+def _stacking(run: Run | ValueRun) -> Light:
     if not run.trained:
         return Light(
             "green", "stacking", "0 weights", f"{run.spec.method} learns nothing, so it cannot leak."
@@ -151,14 +153,21 @@ def _stacking(run: Run) -> Light:
         "seen this fold's test subjects.",
         "in-sample": "The fusion learned from the models' own training rows, which are far too good.",
     }[run.spec.stacking]
-    others = ", ".join(
-        f"{grade} {100 * (scores.accuracy_mean - run.fusion.accuracy_mean):+.1f} points"
-        for grade, scores in run.beside.items()
-    )
+    others = ", ".join(f"{grade} {much}" for grade, much in _others(run))
     return Light(_STACKINGS[run.spec.stacking], "stacking", others or "nothing beside it", text)
 
 
-def _selection(run: Run) -> Light:
+def _others(run: Run | ValueRun) -> Iterator[tuple[str, str]]:
+    """Yield the other grades, and by how much they differ."""
+    if isinstance(run, ValueRun):
+        for grade, found in run.beside.items():
+            yield grade, f"{found.mean_ccc.value - run.fusion.mean_ccc.value:+.3f} CCC"
+        return
+    for grade, scores in run.beside.items():
+        yield grade, f"{100 * (scores.accuracy_mean - run.fusion.accuracy_mean):+.1f} points"
+
+
+def _selection(run: Fused) -> Light:
     on = _names(run, lambda about: about.selected_on_test)
     share = f"{len(on)} of {len(run.abouts)} sources"
     if on:
@@ -176,7 +185,7 @@ def _selection(run: Run) -> Light:
     )
 
 
-def _scalers(run: Run) -> Light:
+def _scalers(run: Fused) -> Light:
     own = [about for about in run.abouts if not about.imported]
     scaled = [about for about in own if about.head.get("scale", "none") != "none"]
     number = f"{len(scaled)} of {len(own)} own heads scale"
@@ -190,7 +199,7 @@ def _scalers(run: Run) -> Light:
     return Light("green", "scaler scope", number, text)
 
 
-def _transductive(run: Run) -> Light:
+def _transductive(run: Fused) -> Light:
     on = _names(run, lambda about: about.transductive)
     share = f"{len(on)} of {len(run.abouts)} sources"
     name = "transductive options"
@@ -206,18 +215,25 @@ def _transductive(run: Run) -> Light:
     return Light("green", name, share, "No test clip had a part in how another one was read.")
 
 
-def _control(run: Run) -> Iterator[Light]:
+def _control(run: Run | ValueRun) -> Iterator[Light]:
     if run.control is None:
         return
-    by_chance, clips = run.control.by_chance, int(run.fusion.confusion.sum())
-    far = run.control.accuracy > by_chance + _FAR * np.sqrt(by_chance * (1 - by_chance) / clips)
-    number = f"{100 * run.control.accuracy:.1f} %, by chance {100 * by_chance:.1f} %"
-    text = "With labels exchanged among the clips of each subject, the same fusion"
+    by_chance = run.control.by_chance
+    if isinstance(run, ValueRun):
+        what, found = "values", run.control.ccc
+        error = 1 / np.sqrt(len(run.fusion.prediction))  # of a correlation of what has nothing in common
+        number = f"CCC {plain(found)}, by chance {plain(by_chance)}"
+    else:
+        what, found = "labels", run.control.accuracy
+        error = np.sqrt(by_chance * (1 - by_chance) / int(run.fusion.confusion.sum()))
+        number = f"{100 * found:.1f} %, by chance {100 * by_chance:.1f} %"
+    far = found > by_chance + _FAR * error
+    text = f"With {what} exchanged among the clips of each subject, the same fusion"
     if far:
         text += " does far better than chance: it knows the answers."
     else:
         text += " falls to chance. This looks at the fusion alone: heads were not trained again."
-    yield Light("red" if far else "green", "exchanged labels", number, text)
+    yield Light("red" if far else "green", f"exchanged {what}", number, text)
 
 
 def _made_elsewhere(about: About) -> bool:
@@ -227,7 +243,7 @@ def _made_elsewhere(about: About) -> bool:
     return bool(about.imported) or any(i.get("extractor") == "table" for i in identities)
 
 
-def _names(run: Run, having: Callable[[About], bool]) -> list[str]:
+def _names(run: Fused, having: Callable[[About], bool]) -> list[str]:
     return [about.source for about in run.abouts if having(about)]
 
 

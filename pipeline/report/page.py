@@ -2,11 +2,13 @@
 
 import io
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Colours that figures are drawn in, and the page's own in their place: light or dark, as the reader has it.
@@ -44,6 +46,16 @@ def render(template: str, /, **values: Any) -> str:
 def style() -> Any:
     """Return a context in which figures for pages are drawn."""
     return matplotlib.rc_context(_STYLE)
+
+
+def plain_names(names: Sequence[str]) -> list[str]:
+    """Return names that matplotlib does not take for formulas."""
+    return [name.replace("$", r"\$") for name in names]
+
+
+def bare(axes: Axes) -> None:
+    """Leave out the frame above and to the right."""
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def svg(figure: Figure, title: str) -> Markup:

@@ -12,7 +12,7 @@ from affectstack import __version__
 from affectstack.hashing import file_sha256
 from extractors.weights import RANDOM, cards
 from pipeline import history
-from pipeline.evaluation import Run
+from pipeline.evaluation import Fused
 from pipeline.features import index_path
 from pipeline.files import read_json
 from pipeline.posteriors import PosteriorTable
@@ -29,7 +29,7 @@ _PROGRAMS = {"opensmile": "openSMILE: research only", "openface": "OpenFace: res
 _OWN_WEIGHTS = {"faces": "mtcnn"}  # extractors whose weights have a card of another name
 
 
-def provenance(workspace: Workspace, run: Run, now: Mapping[str, Any]) -> list[Table]:
+def provenance(workspace: Workspace, run: Fused, now: Mapping[str, Any]) -> list[Table]:
     """Return what a reader needs to make the figures again.
 
     Args:
@@ -53,7 +53,7 @@ def provenance(workspace: Workspace, run: Run, now: Mapping[str, Any]) -> list[T
     ]  # fmt: skip
 
 
-def identities(workspace: Workspace, run: Run) -> str:
+def identities(workspace: Workspace, run: Fused) -> str:
     """Return everything that decides a figure, as JSON."""
     features = _features(workspace, run)
     heads = {about.source: about.head for about in run.abouts}
@@ -61,12 +61,16 @@ def identities(workspace: Workspace, run: Run) -> str:
     return json.dumps({"features": features, "heads": heads, "fusion": fusion}, indent=1, sort_keys=True)
 
 
-def _inputs(workspace: Workspace, run: Run) -> Iterator[tuple[str, str]]:
+def _inputs(workspace: Workspace, run: Fused) -> Iterator[tuple[str, str]]:
     experiment = workspace.experiment
     yield "experiment", f"{workspace.file.name}, sha256 {file_sha256(workspace.folder / workspace.file.name)}"
     yield "manifest", f"{experiment.manifest}, sha256 {file_sha256(workspace.folder / experiment.manifest)}"
-    yield "clips, labels, subjects and folds", f"sha256 {run.protocol.sha256}"
-    yield "label", experiment.label
+    told = "values" if run.protocol.attributes else "labels"
+    yield f"clips, {told}, subjects and folds", f"sha256 {run.protocol.sha256}"
+    if run.protocol.attributes:
+        yield "attributes", ", ".join(run.protocol.attributes)
+    else:
+        yield "label", experiment.label
     yield "folds", run.folds_name
     yield "inner folds", str(experiment.inner_folds)
     yield "seed", str(experiment.seed)
@@ -79,7 +83,7 @@ def _inputs(workspace: Workspace, run: Run) -> Iterator[tuple[str, str]]:
             yield f"source {about.source}", f"fine-tuned from {weights}"
 
 
-def _features(workspace: Workspace, run: Run) -> dict[str, dict[str, Any]]:
+def _features(workspace: Workspace, run: Fused) -> dict[str, dict[str, Any]]:
     """Return the identity of every feature that a source learned from."""
     tables = [PosteriorTable(pd.DataFrame(), about) for about in run.abouts]
     return {name: identity for table in tables for name, identity in learned_from(workspace, table)}

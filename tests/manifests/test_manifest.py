@@ -1,8 +1,10 @@
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -509,3 +511,62 @@ def test_empty_media_and_times_are_none(dataset: datasets.Dataset) -> None:
 def test_dataset_of_unknown_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="unknown label"):
         labelled("sad", "hapy").to_dataset(tmp_path, "emotion", EMOTIONS)
+
+
+def valued(*cells: str, view: Sequence[str] = (), ids: Sequence[str] = ()) -> Manifest:
+    count = len(cells)
+    frame = pd.DataFrame({"clip_id": list(ids) or [f"c{i}" for i in range(count)], "subject": "s"})
+    return Manifest(frame.assign(view=list(view) or "", arousal=list(cells), valence="1"), source="m.csv")
+
+
+def test_values_are_numbers_by_clip_in_the_order_asked_for() -> None:
+    values = valued("0.5", " -1e2 ").values(["valence", "arousal"])
+    assert list(values.columns) == ["valence", "arousal"]
+    assert values.to_numpy().tolist() == [[1.0, 0.5], [1.0, -100.0]]
+    assert values.index.tolist() == ["c0", "c1"]
+    assert (values.dtypes == np.float64).all()
+
+
+def test_two_reads_of_a_manifest_give_the_same_values(tmp_path: Path) -> None:
+    """VAVL reversed arousal in place, so that its sign changed with every pass (SYSTEMS 5.2, T16)."""
+    path = tmp_path / "m.csv"
+    valued("0.1", "0.7", "1e-9").write_csv(path)
+    manifest = Manifest.read_csv(path)
+    first = manifest.values(["arousal", "valence"])
+    kept = first.copy()
+    first *= -1  # whatever is done to what was read
+    pd.testing.assert_frame_equal(manifest.values(["arousal", "valence"]), kept)
+    pd.testing.assert_frame_equal(Manifest.read_csv(path).values(["arousal", "valence"]), kept)
+
+
+@pytest.mark.parametrize("cell", ["high", "inf", "-inf", "nan", "0,5", "1_000", "1e999", "0x1"])
+@pytest.mark.parametrize("partial", [False, True])
+def test_what_is_no_finite_number_is_refused(cell: str, partial: bool) -> None:
+    with pytest.raises(ManifestError, match=rf"line 3, column 'arousal': '{cell}' is no finite number"):
+        valued("0.5", cell).values(["arousal"], partial=partial)
+
+
+def test_every_clip_needs_a_value_unless_some_may_lack_it() -> None:
+    with pytest.raises(
+        ManifestError, match="line 3, column 'arousal': '' is empty; every clip needs a value"
+    ):
+        valued("0.5", "").values(["arousal"])
+    assert np.isnan(valued("0.5", "").values(["arousal"], partial=True).loc["c1", "arousal"])
+
+
+def test_an_absent_column_of_values_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(ManifestError, match=r"no column 'arousel' .*\(did you mean 'arousal'\?\)"):
+        valued("0.5").values(["arousel"])
+
+
+def test_views_of_a_take_have_one_value() -> None:
+    same = valued("0.5", "0.50", view=["left", "right"], ids=["a", "a"])
+    assert same.values(["arousal"])["arousal"].to_dict() == {"a": 0.5}
+    empty = valued("", "", view=["left", "right"], ids=["a", "a"])
+    assert len(empty.values(["arousal"], partial=True)) == 1
+    for cells in (("0.5", "0.6"), ("0.5", "")):
+        other = valued(*cells, view=["left", "right"], ids=["a", "a"])
+        with pytest.raises(
+            ManifestError, match=r"line 3, column 'arousal': .* differs from another view of clip a"
+        ):
+            other.values(["arousal"], partial=True)

@@ -283,3 +283,29 @@ def test_views_that_disagree_on_the_label_are_refused(read: Any) -> None:
         ManifestError, match="line 3, column 'label': 'glad' differs from another view of clip x"
     ):
         read("id,path,view,subject,label\nx,l.mp4,l,ann,sad\nx,r.mp4,r,ann,glad\n", clip_id="id")
+
+
+VALUED = "path,subject,arousal,valence,label\na.wav,ann,0.5,1,sad\nb.wav,bob,-1,2e0,glad\n"
+
+
+def test_a_table_may_hold_values_in_place_of_a_label(read: Any) -> None:
+    reading = read(VALUED, attributes=["valence", "arousal"])
+    assert (reading.attributes, reading.label, reading.classes) == (("valence", "arousal"), "", ())
+    assert reading.manifest.values(reading.attributes).to_numpy().tolist() == [[1.0, 0.5], [2.0, -1.0]]
+    assert column(reading, "label") == ["sad", "glad"]
+    assert read(VALUED).attributes == ()
+
+
+def test_an_absent_attribute_is_named_with_its_option(read: Any) -> None:
+    with pytest.raises(ManifestError, match=r"'arousel'.*did you mean 'arousal'.*--attribute-columns"):
+        read(VALUED, attributes=["arousel"])
+
+
+def test_values_that_are_words_are_named_by_their_line(read: Any) -> None:
+    with pytest.raises(ManifestError, match="line 2, column 'label': 'sad' is no finite number"):
+        read(VALUED, attributes=["label"])
+
+
+def test_a_label_and_attributes_exclude_each_other(read: Any) -> None:
+    with pytest.raises(ManifestError, match="exclude each other"):
+        read(VALUED, label="label", attributes=["arousal"])

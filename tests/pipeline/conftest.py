@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trained as corpus
+import value_lab
 from lab import DOCUMENT, Lab, run_stages, write_corpus
 
 
@@ -59,3 +60,30 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus.write_corpus(folder)
     corpus.train(folder / "experiment.yaml")
     return folder / "experiment.yaml"
+
+
+@pytest.fixture(scope="session")
+def valued_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an experiment on attributes after all stages, made once; to be copied, not changed."""
+    folder = tmp_path_factory.mktemp("valued")
+    value_lab.write_corpus(folder)
+    run_stages(folder, value_lab.DOCUMENT)
+    return folder
+
+
+@pytest.fixture
+def values(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A corpus of 72 clips of 6 subjects with values, and an experiment of two features and two heads."""
+    folder = tmp_path / "values"
+    folder.mkdir()
+    value_lab.write_corpus(folder)
+    made = Lab(folder, copy.deepcopy(value_lab.DOCUMENT), capsys, monkeypatch)
+    made.save()
+    return made
+
+
+@pytest.fixture
+def valued(values: Lab, valued_folder: Path) -> Lab:
+    """The same after all stages."""
+    shutil.copytree(valued_folder, values.folder, symlinks=True, dirs_exist_ok=True)
+    return values

@@ -221,3 +221,33 @@ def test_continuous_labels_stand_in_place_of_classes(published: Lab) -> None:
 def test_a_corpus_without_labels_is_described_without_them(clips: Lab) -> None:
     document = described(Folder().read(clips.folder / "media"), clips.folder / "media")
     assert list(document) == ["manifest", "root"]
+
+
+VALUES = ["--path-column", "file", "--subject-column", "who", "--attribute-columns", "arousal, valence"]
+
+
+def test_attributes_begin_an_experiment_on_values(clips: Lab) -> None:
+    rows = (clips.folder / "clips.csv").read_text().splitlines()
+    told = [rows[0] + ",arousal,valence", *(f"{row},{i / 10},{-i}" for i, row in enumerate(rows[1:]))]
+    (clips.folder / "clips.csv").write_text("\n".join(told) + "\n")
+    assert clips.run("init", *TABLE, *VALUES) == 0, clips.err
+    assert "10 clips, 5 subjects, arousal, valence, 5 folds" in clips.out
+    workspace = load(clips.folder / "work/experiment.yaml")
+    assert workspace.experiment.attributes == ("arousal", "valence")
+    assert workspace.classes(workspace.manifest()) == []
+    assert list(workspace.experiment.heads) == ["egemaps-ridge", "egemaps-svr"]
+    written = yaml.safe_load((clips.folder / "work/experiment.yaml").read_text())
+    assert not {"label", "classes"} & set(written)
+
+
+def test_a_recipe_for_classes_is_refused_for_attributes_by_the_heads_that_fit(clips: Lab) -> None:
+    (clips.folder / "clips.csv").write_text("file,who,arousal,valence\np0/gut.wav,a,1,2\np1/gut.wav,b,2,1\n")
+    assert clips.run("init", *TABLE, *VALUES, "--recipe", "voice") == 1
+    assert "heads.egemaps-svc: svc does not predict values" in clips.err
+    assert not (clips.folder / "work/experiment.yaml").exists()
+
+
+@pytest.mark.parametrize("columns", ["", ",mood"])
+def test_attributes_need_names(clips: Lab, columns: str) -> None:
+    assert clips.run("init", *TABLE, *VALUES[:4], "--attribute-columns", columns) == 1
+    assert "missing column ''" in clips.err

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from classifiers import HEADS
 from pipeline import recipes
 from pipeline.experiment import override, parse
 from pipeline.options import ConfigError
@@ -15,6 +16,9 @@ def test_every_recipe_is_a_valid_experiment(name: str, tmp_path: Path) -> None:
         for f, s in recipes.read(name).get("features", {}).items()
         if s["extractor"] == "table"
     ]
+    heads = [HEADS[h["head"]] for h in recipes.read(name).get("heads", {}).values()]
+    if not all("classes" in head.tasks for head in heads):
+        settings.append("attributes=[arousal]")  # which the corpus says
     Workspace(parse(override(recipes.read(name), settings), name), tmp_path, tmp_path / "experiment.yaml")
 
 

@@ -132,7 +132,7 @@ def test_tables_that_cannot_be_scored(
     [
         ("{", "damaged: not a JSON object"),
         ("[]", "damaged: not a JSON object"),
-        ("{}", "classes: Field required"),
+        ("{}", "fusion: Field required"),
         (None, r"folds\.test_subjects: List should have at least 1 item"),
     ],
 )

@@ -37,7 +37,7 @@ def test_clips_that_lack_an_input_are_learned_from_and_recognised() -> None:
     for i in range(0, len(X), 4):
         X[i] = (X[i][0], None) if i % 8 else (None, X[i][1])
     head = quick().fit(X, y, groups)
-    lacking = [i for i in range(0, len(X), 4)]
+    lacking = list(range(0, len(X), 4))
     assert accuracy(head, head.predict_proba([X[i] for i in lacking]), y[lacking]) > 0.8
 
 

@@ -98,7 +98,7 @@ def test_the_answer_of_both_changes_nothing_but_itself() -> None:
     """The third update leaves encoders, shared layers and the other answers as they are."""
     from fusion.sequences.versatile_training import Trainer
 
-    X, y, groups = clips()
+    X, y, _ = clips()
     head = quick()
     head.classes_ = np.array(CLASSES)
     head.widths_, head.stand_ins_ = [5, 4], [1, 1]

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline import posteriors
 from pipeline.posteriors import About, ModelNote, PosteriorError, PosteriorTable
+from pipeline.targets import Targets
 
 
 def table() -> PosteriorTable:
@@ -25,8 +26,8 @@ def table() -> PosteriorTable:
         missing_clips=["x"],
     )
     rows = [
-        posteriors.rows_of(["c1", "c2"], np.array([[0.2, 0.8], [1, 0]]), ["b", "a"], 0, -1, "test"),
-        posteriors.rows_of(["c3"], np.array([[0.5, 0.5]]), ["b", "a"], 0, 2, "oof"),
+        posteriors.rows_of(["c1", "c2"], np.array([[0.2, 0.8], [1, 0]]), Targets(("b", "a")), 0, -1, "test"),
+        posteriors.rows_of(["c3"], np.array([[0.5, 0.5]]), Targets(("b", "a")), 0, 2, "oof"),
     ]
     return PosteriorTable(pd.concat(rows, ignore_index=True), about)
 

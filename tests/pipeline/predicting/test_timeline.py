@@ -72,3 +72,20 @@ def test_file_names_are_plain_and_differ() -> None:
 )
 def test_what_steers_a_terminal_is_shown_as_text(text: str, shown: str) -> None:
     assert printable(text) == shown
+
+
+def test_values_have_columns_of_their_own_and_no_likeliest_class() -> None:
+    windows = (
+        WindowResult(0.0, 1.0, {"arousal": 3.25, "valence": -1.0}, ("voice",)),
+        WindowResult(1.0, 2.0, None, ()),
+    )
+    told = Prediction(Path("a.wav"), 2.0, {"arousal": 3.25, "valence": -1.0}, (), windows, (), of_values=True)
+    header, first, second = table(told, "a.wav").decode().splitlines()
+    assert header == "file,start,end,v:arousal,v:valence,sources"
+    assert first == "a.wav,0.000,1.000,3.250000,-1.000000,voice"
+    assert second == "a.wav,1.000,2.000,,,"
+    assert b"value" in plot(told, "a.wav")
+    document = told.as_json()
+    assert document["values"] == {"arousal": 3.25, "valence": -1.0}
+    assert not {"label", "confidence", "posteriors"} & set(document)
+    assert [w["values"] for w in document["timeline"]] == [windows[0].posteriors, None]
