@@ -72,10 +72,14 @@ class Lab:
         assert self.run("fuse", "--report") == 0, self.err
 
 
-def run_stages(folder: Path, document: Mapping[str, Any]) -> None:
-    """Extract, train, fuse and report, where no test is running yet."""
+def run_stages(folder: Path, document: Mapping[str, Any], *, failed: bool = False) -> None:
+    """Extract, train, fuse and report, where no test is running yet; `failed`: some clips lack features."""
     (folder / "experiment.yaml").write_text(dump(document), encoding="utf-8")
-    stages = (("extract", "--workers", "1"), ("train_heads", "--workers", "1"), ("fuse", "--report"))
+    stages = (
+        ("extract", "--workers", "1", "--max-failed", "50%"),
+        ("train_heads", "--workers", "1"),
+        ("fuse", "--report"),
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("extractors.table.FeatureTable.clips_per_shard", 32)  # so that there are several
         patch.chdir(folder)
@@ -83,7 +87,7 @@ def run_stages(folder: Path, document: Mapping[str, Any]) -> None:
             patch.setattr(sys, "argv", [f"pipeline.{module}", *args])
             with pytest.raises(SystemExit) as stop:
                 cli.run(importlib.import_module(f"pipeline.{module}").app)
-            assert stop.value.code == 0
+            assert stop.value.code == (2 if failed and module == "extract" else 0)
 
 
 def write_corpus(folder: Path) -> pd.DataFrame:
