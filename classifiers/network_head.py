@@ -111,7 +111,7 @@ class NetworkHead(Head):
         cls,
         heads: Sequence[Any],
         X: Any,
-        y: Labels,
+        y: Any,
         rows: Sequence[NDArray[np.int64]],
         groups: Sequence[str] | None = None,
     ) -> None:
