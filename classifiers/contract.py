@@ -20,7 +20,6 @@ InputKind = Literal["static", "sequence"]
 FloatArray = NDArray[np.floating[Any]]
 Task = Literal["classes", "values"]
 Labels = Sequence[str] | NDArray[Any] | pd.Categorical
-Targets = Labels | pd.DataFrame
 
 
 class HeadError(AffectstackError):
