@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from affectstack.memory import keep_freed_memory
 from classifiers.branch_training import device, parted, quality, shuffled
 from classifiers.contract import Frames, HeadError
 from classifiers.frames import FrameBatch, batched
@@ -95,6 +96,7 @@ def train(
     Raises:
         HeadError: If the weights grow beyond all bounds.
     """
+    keep_freed_memory()
     network.to(device())
     optimiser = torch.optim.SGD(
         network.parameters(), schedule.lr, schedule.momentum, schedule.dampening, schedule.weight_decay

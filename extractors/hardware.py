@@ -1,7 +1,5 @@
-"""What the machine can compute with, and how memory is had from it."""
+"""What the machine can compute with."""
 
-import contextlib
-import ctypes
 import os
 import shlex
 import shutil
@@ -10,7 +8,6 @@ from functools import cache
 from pathlib import Path
 
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # the last one is how ARM calls it
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 @cache
@@ -38,16 +35,3 @@ def cpp_compiler() -> str | None:
     usual = "clang++" if sys.platform == "darwin" else "g++"
     command = shlex.split(os.environ.get("CXX", usual))
     return shutil.which(command[0]) if command else None
-
-
-def keep_freed_memory() -> None:
-    """Let memory that is freed stay with this process for what it needs next, where glibc is in charge.
-
-    glibc gives large blocks back at once, and each layer of a network then waits for fresh pages: on two
-    cores a window of SlowFast takes 0.40 s in place of 0.34 s, while wav2vec2 gains nothing. Small results
-    that stay must then lie outside of the heap, or no freed place is ever whole again.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

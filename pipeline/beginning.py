@@ -23,7 +23,7 @@ def begin(
     reader: Corpus,
     corpus: str,
     root: Path,
-    recipe: str,
+    recipe: str | None,
     file: Path,
     overrides: Sequence[str],
     *,
@@ -35,7 +35,7 @@ def begin(
         reader: Reads the corpus.
         corpus: What it is called.
         root: Its folder, or its archive.
-        recipe: The experiment to begin with.
+        recipe: The experiment to begin with; None is `voice`, or `voice-values` of a corpus of attributes.
         file: The experiment file; the manifest goes beside it.
         overrides: `key=value` settings.
         force: Overwrite files that differ.
@@ -47,6 +47,7 @@ def begin(
     reading = reader.read(root.resolve())
     for note in reading.notes:
         say(note)
+    recipe = recipe or ("voice-values" if reading.attributes else "voice")
     manifest = with_durations(reading.manifest.with_hashes(root), root)
     document = override({**described(reading, root), **recipes.read(recipe)}, overrides)
     parse(document, file.name)

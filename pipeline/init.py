@@ -60,7 +60,6 @@ def init(
     }
     if attribute_columns is not None:
         options["attributes"] = [name.strip() for name in attribute_columns.split(",")]
-    recipe = recipe or ("voice-values" if attribute_columns else "voice")
     if Path(experiment).name != experiment:
         raise ConfigError(f"--experiment {experiment}: expected a file name; --out says where it goes")
     reader: Corpus = build(CORPORA, corpus, options, f"--corpus {corpus}", Path.cwd())

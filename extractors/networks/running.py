@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from affectstack.memory import keep_freed_memory
 from extractors.compiling import compiled, pays
 from extractors.contract import FloatArray, Precision
-from extractors.hardware import keep_freed_memory
 from extractors.networks.body import Body
 from extractors.networks.config import NetworkConfig
 from extractors.weights import Card

@@ -1,7 +1,7 @@
 """Versatile audio-visual learning: one model for voice, face and both (VAVL, arXiv 2305.07216)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,10 @@ class VersatileHead(FramedHead):
         weight_decay: L2 penalty.
         batch: Clips per step.
         max_epochs: Most epochs.
-        patience: Epochs without a better loss on held-out subjects before it stops; None: never.
+        select_by: How held-out subjects choose the epoch that stays: by the mean "loss" of the answers, as
+            published, or by their mean unweighted average "recall" (classes only), which goes on rising where
+            posteriors only get too sure.
+        patience: Epochs that are no better on held-out subjects before it stops; None: never.
         parts: One in so many subjects is held out; the weights of their best epoch stay.
         seed: Of weights, order, dropout, and which subjects are held out.
 
@@ -79,6 +82,7 @@ class VersatileHead(FramedHead):
         weight_decay: float = 5e-7,
         batch: int = 32,
         max_epochs: int = 20,
+        select_by: Literal["loss", "recall"] = "loss",
         patience: int | None = None,
         parts: int = 5,
         seed: int = 0,
@@ -97,6 +101,7 @@ class VersatileHead(FramedHead):
         self.weight_decay = weight_decay
         self.batch = batch
         self.max_epochs = max_epochs
+        self.select_by = select_by
         self.patience = patience
         self.parts = parts
         self.seed = seed
@@ -124,7 +129,7 @@ class VersatileHead(FramedHead):
 
     def _targets(self, y: Any) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Return `[N, K]` targets, NaN without a label, and `[N]` classes to spread over held-out parts."""
-        vars(self).pop("attributes_", None)
+        self.__dict__.pop("attributes_", None)  # of an earlier fit
         if isinstance(y, pd.DataFrame):
             self.attributes_ = np.asarray(y.columns, dtype=str)
             return y.to_numpy(dtype=np.float32, copy=True), np.zeros(len(y), dtype=np.int64)
@@ -249,7 +254,14 @@ class VersatileHead(FramedHead):
         usual = 1.0 if self._of_values else 2.0
         weight = usual if self.reconstruction is None else self.reconstruction
         return Settings(
-            self.lr, self.weight_decay, self.batch, self.max_epochs, self.patience, weight, self.seed
+            self.lr,
+            self.weight_decay,
+            self.batch,
+            self.max_epochs,
+            self.patience,
+            weight,
+            self.seed,
+            by_recall=self.select_by == "recall" and not self._of_values,
         )
 
     def _check_options(self) -> None:

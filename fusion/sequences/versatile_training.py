@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 from torch import Tensor
 from torch.nn import functional
 
-from classifiers.branch_training import device, parted, shuffled
+from affectstack.memory import keep_freed_memory
+from classifiers.branch_training import device, parted, quality, shuffled
 from classifiers.contract import HeadError
 from classifiers.frame_training import Collator, FrameClip, frames_of
 from classifiers.frames import FrameBatch
@@ -30,9 +32,11 @@ class Settings:
         weight_decay: L2 penalty.
         batch: Clips per step.
         max_epochs: Most epochs.
-        patience: Epochs without a better loss of held-out clips before it stops; None: never.
+        patience: Epochs that are no better on held-out clips before it stops; None: never.
         reconstruction: How much the reconstruction of the mean input weighs beside the answer.
         seed: Of the order of clips.
+        by_recall: Held-out clips are judged by the unweighted average recall of the answers, in place of
+            their loss.
     """
 
     lr: float
@@ -42,6 +46,7 @@ class Settings:
     patience: int | None
     reconstruction: float
     seed: int
+    by_recall: bool = False
 
 
 class Trainer:
@@ -85,12 +90,13 @@ class Trainer:
         Raises:
             HeadError: If the weights grow beyond all bounds, or no clip that is held out can be answered.
         """
+        keep_freed_memory()
         dice = np.random.default_rng(self._settings.seed)
         best, kept, state = np.inf, 0, {}
         for epoch in range(1, self._settings.max_epochs + 1):
             for rows in shuffled([frames_of(self._clips[i]) for i in fit], self._settings.batch, dice):
                 self._step(fit[rows])
-            value = self._held_out_loss(held)
+            value = self._held_out(held)
             if not np.isfinite(value):
                 raise HeadError(
                     f"the training diverged in epoch {epoch}: lr is {self._settings.lr}; lower it, or scale "
@@ -138,15 +144,19 @@ class Trainer:
         loss.backward()
         optimiser.step()
 
-    def _held_out_loss(self, held: NDArray[np.int64]) -> float:
-        """Return the mean loss of the answers that can be given to held-out clips."""
+    def _held_out(self, held: NDArray[np.int64]) -> float:
+        """Return how bad the answers to held-out clips are: their mean loss, or lack of recall."""
         known = held[self._labelled[held]]
         losses = []
         for answer in answers(self._network, [self._clips[i] for i in known], self._collate):
             there = complete(answer)
             if there.sum() > 1:
+                wanted = self._targets[known[there]]
                 found = torch.from_numpy(answer[there]).float().to(device())
-                losses.append(float(self._loss(found, self._targets[known[there]])))
+                losses.append(float(self._loss(found, wanted)))
+                if self._settings.by_recall and np.isfinite(losses[-1]):
+                    truth = wanted.argmax(dim=1).cpu().numpy()
+                    losses[-1] = 1 - quality(truth, softmax(answer[there], axis=1))[0]
         return float(np.mean(losses)) if losses else np.inf
 
     def _batch(self, rows: NDArray[np.int64], place: int | None = None) -> list[FrameBatch]:

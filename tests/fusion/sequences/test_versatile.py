@@ -135,6 +135,23 @@ def test_a_saved_head_of_attributes_says_the_same(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.predict_values(X), head.predict_values(X))
 
 
+def test_held_out_subjects_choose_by_what_is_asked_for() -> None:
+    from fusion.sequences.versatile_training import Trainer
+
+    X, y, groups = clips()
+    seen: dict[str, list[float]] = {"loss": [], "recall": []}
+    judge = Trainer._held_out
+    with pytest.MonkeyPatch.context() as patch:
+        for kind, values in seen.items():
+            patch.setattr(
+                Trainer, "_held_out", lambda self, held, v=values: v.append(judge(self, held)) or v[-1]
+            )
+            head = quick(select_by=kind, max_epochs=5).fit(X, y, groups)
+            assert head.epochs_ == 1 + int(np.argmin(values))
+    assert max(seen["recall"]) <= 1
+    assert seen["loss"] != seen["recall"]
+
+
 def test_the_loss_is_one_minus_the_concordance_of_each_attribute() -> None:
     found = torch.tensor([[1.0, 0.0], [2.0, 1.0], [3.0, 2.0], [4.0, 3.0]])
     wanted = torch.tensor([[1.0, 0.0], [2.0, 1.0], [3.0, 2.0], [5.0, 3.0]])
