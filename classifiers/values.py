@@ -90,6 +90,13 @@ class ValueHead(StaticHead):
             raise HeadError(f"scikit-learn refuses: {' '.join(str(error).split())}") from error
         return np.clip(self.centre_ + self.spread_ * said, *self.range_)
 
+    def check_loaded(self) -> None:
+        """Refuse a file whose attributes and values do not fit together."""
+        count = len(self.attributes_)
+        found = [np.shape(a) for a in (self.centre_, self.spread_, self.range_)]
+        if not count or found != [(count,), (count,), (2, count)]:
+            raise HeadError(f"{count} attributes with values of shapes {found}")
+
     def settle(
         self, data: NDArray[np.float64], values: NDArray[np.float64], groups: Sequence[str] | None
     ) -> None:  # most have nothing to choose
@@ -187,6 +194,12 @@ class ChoosingHead(ValueHead):
                 found = own.mean() + spread * machine.predict(asked)
                 said[held, a] = np.clip(found, own.min(), own.max())
         return said
+
+    def check_loaded(self) -> None:
+        """Refuse a file that has not one machine per attribute."""
+        super().check_loaded()
+        if len(self.machines_) != len(self.attributes_):
+            raise HeadError(f"{len(self.attributes_)} attributes and {len(self.machines_)} machines")
 
     def _settings(self) -> list[dict[str, Any]]:
         axes = []

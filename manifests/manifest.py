@@ -2,9 +2,7 @@
 
 import csv
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from affectstack import AffectstackError, did_you_mean
+from affectstack import did_you_mean
 from affectstack.hashing import clip_sha256
 from manifests.paths import path_problem
+from manifests.problems import ManifestError, Problem, disagreements, raise_if, twins
 
 if TYPE_CHECKING:
     import datasets
@@ -25,25 +24,6 @@ _OPTIONAL = ("view", *MEDIA_COLUMNS, "start", "end", "sha256", "duration")
 _SECONDS = ("start", "end", "duration")
 VOTES = "votes:"
 _CLIP_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_SHOWN = 10
-
-
-class ManifestError(AffectstackError):
-    """A manifest that cannot be used; lists up to ten rows with column and value."""
-
-
-@dataclass(frozen=True)
-class _Problem:
-    line: int
-    column: str
-    value: object
-    text: str
-
-    def __str__(self) -> str:
-        shown = repr(self.value)
-        if len(shown) > 80:
-            shown = shown[:77] + "..."
-        return f"  line {self.line}, column {self.column!r}: {shown} {self.text}"
 
 
 class Manifest:
@@ -70,7 +50,7 @@ class Manifest:
         self._lines = list(lines) if len(lines) == len(frame) else list(range(2, len(frame) + 2))
         _require_columns(frame, source)
         self.frame = _normalise(frame, source, self._lines)
-        _raise_if(list(_problems(self.frame, root, self._lines)), source)
+        raise_if(list(_problems(self.frame, root, self._lines)), source)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -108,12 +88,12 @@ class Manifest:
             )
         values = self.frame[column].astype(str)
         problems = [
-            _Problem(line, column, value, _label_problem(value, classes))
+            Problem(line, column, value, _label_problem(value, classes))
             for line, value in zip(self._lines, values, strict=True)
             if not value or (classes is not None and value not in classes)
         ]
-        problems += _disagreements(self.frame, column, self._lines)
-        _raise_if(problems, self.source)
+        problems += disagreements(self.frame, column, self._lines)
+        raise_if(problems, self.source)
         takes = self.frame.drop_duplicates("clip_id")
         return pd.Series(takes[column].astype(str).to_numpy(), index=takes["clip_id"].to_numpy())
 
@@ -140,12 +120,12 @@ class Manifest:
             try:
                 values[i] = row.astype(np.float64)
             except ValueError:
-                problems.append(_Problem(line, columns[0], list(row), "are not all numbers"))
+                problems.append(Problem(line, columns[0], list(row), "are not all numbers"))
                 continue
             given = values[i][~np.isnan(values[i])]
             if len(given) and (len(given) < len(columns) or given.min() < 0 or given.sum() <= 0):
-                problems.append(_Problem(line, columns[0], list(row), "are no shares of votes"))
-        _raise_if(problems, self.source)
+                problems.append(Problem(line, columns[0], list(row), "are no shares of votes"))
+        raise_if(problems, self.source)
         chosen = np.full((len(clips), len(columns)), np.nan)
         known = [i for i, clip in enumerate(clips) if clip in takes.index]
         chosen[known] = values[takes.loc[[clips[i] for i in known]].to_numpy()]
@@ -164,7 +144,7 @@ class Manifest:
         for column in columns:
             if column not in self.frame:
                 self.labels(column)
-            _raise_if(_disagreements(self.frame, column, self._lines), self.source)
+            raise_if(disagreements(self.frame, column, self._lines), self.source)
             there &= (self.frame[column].astype(str) != "").to_numpy()
         if not there.any():
             named = ", ".join(map(repr, columns))
@@ -191,17 +171,17 @@ class Manifest:
                 f"{self.source}: no column {absent[0]!r} with values of an attribute"
                 f"{did_you_mean(absent[0], self.frame.columns)}"
             )
-        problems: list[_Problem] = []
+        problems: list[Problem] = []
         numbers = {c: self._numbers(c, partial, problems) for c in columns}
-        _raise_if(problems, self.source)
+        raise_if(problems, self.source)
         frame = pd.DataFrame({"clip_id": self.frame["clip_id"], **numbers})
         for column in columns:  # as numbers: 0.5 and 0.50 agree
-            problems += _disagreements(frame, column, self._lines)
-        _raise_if(problems, self.source)
+            problems += disagreements(frame, column, self._lines)
+        raise_if(problems, self.source)
         takes = frame.drop_duplicates("clip_id")
         return takes[list(columns)].set_index(takes["clip_id"].to_numpy())
 
-    def _numbers(self, column: str, partial: bool, problems: list[_Problem]) -> NDArray[np.float64]:
+    def _numbers(self, column: str, partial: bool, problems: list[Problem]) -> NDArray[np.float64]:
         """Return a column as numbers, and add what is wrong with it to the problems."""
         found = np.full(len(self.frame), np.nan)
         for i, (line, cell) in enumerate(zip(self._lines, self.frame[column], strict=True)):
@@ -210,7 +190,7 @@ class Manifest:
                 found[i] = _number(text)
             if not np.isfinite(found[i]) and (text or not partial):
                 why = "is no finite number" if text else "is empty; every clip needs a value"
-                problems.append(_Problem(line, column, text, why))
+                problems.append(Problem(line, column, text, why))
         return found
 
     def without(self, column: str, labels: Sequence[str]) -> "Manifest":
@@ -348,7 +328,7 @@ def _normalise(frame: pd.DataFrame, source: str, lines: Sequence[int]) -> pd.Dat
         raw = frame[name].tolist() if name in frame else [""] * len(frame)
         text = ["" if pd.isna(v) else str(v).strip() for v in raw]
         problems += [
-            _Problem(line, str(name), v, "holds a line break")
+            Problem(line, str(name), v, "holds a line break")
             for line, v in zip(lines, text, strict=True)
             if "\n" in v or "\r" in v
         ]
@@ -360,57 +340,38 @@ def _normalise(frame: pd.DataFrame, source: str, lines: Sequence[int]) -> pd.Dat
             try:
                 seconds[i] = float(value) if value else np.nan
             except ValueError:
-                problems.append(_Problem(lines[i], name, value, "is not a number of seconds"))
+                problems.append(Problem(lines[i], name, value, "is not a number of seconds"))
         columns[name] = seconds
-    _raise_if(problems, source)
+    raise_if(problems, source)
     return pd.DataFrame(columns)
 
 
-def _problems(frame: pd.DataFrame, root: Path | None, lines: Sequence[int]) -> Iterator[_Problem]:
+def _problems(frame: pd.DataFrame, root: Path | None, lines: Sequence[int]) -> Iterator[Problem]:
     seen: dict[tuple[str, str], int] = {}
     for line, row in zip(lines, frame.to_dict("records"), strict=True):
         clip, view = row["clip_id"], row["view"]
         if not _CLIP_ID.fullmatch(clip) or not clip.strip("."):
-            yield _Problem(line, "clip_id", clip, "is not 1 to 128 of A-Z a-z 0-9 . _ -")
+            yield Problem(line, "clip_id", clip, "is not 1 to 128 of A-Z a-z 0-9 . _ -")
         if (first := seen.setdefault((clip, view), line)) != line:
             where = f" with view {view!r}" if view else ""
-            yield _Problem(line, "clip_id", clip, f"is a duplicate of line {first}{where}")
+            yield Problem(line, "clip_id", clip, f"is a duplicate of line {first}{where}")
         if not row["subject"]:
-            yield _Problem(line, "subject", "", "is empty; folds are made by subject")
+            yield Problem(line, "subject", "", "is empty; folds are made by subject")
         for column in MEDIA_COLUMNS:
             if row[column] and (text := path_problem(row[column], root)):
-                yield _Problem(line, column, row[column], text)
+                yield Problem(line, column, row[column], text)
         yield from _time_problems(line, row)
-    yield from _disagreements(frame, "subject", lines)
+    yield from disagreements(frame, "subject", lines)
     for column in ("clip_id", "subject", *MEDIA_COLUMNS):
-        yield from _twins(frame, column, lines)
+        yield from twins(frame, column, lines)
 
 
-def _time_problems(line: int, row: dict[Any, Any]) -> Iterator[_Problem]:
+def _time_problems(line: int, row: dict[Any, Any]) -> Iterator[Problem]:
     for column in _SECONDS:
         if not np.isnan(row[column]) and not 0 <= row[column] < np.inf:
-            yield _Problem(line, column, row[column], "is not a time of 0 seconds or more")
+            yield Problem(line, column, row[column], "is not a time of 0 seconds or more")
     if row["end"] <= (0.0 if np.isnan(row["start"]) else row["start"]):
-        yield _Problem(line, "end", row["end"], "is not after the start")
-
-
-def _disagreements(frame: pd.DataFrame, column: str, lines: Sequence[int]) -> list[_Problem]:
-    """Views of one take must agree on whatever belongs to the take."""
-    first: dict[str, Any] = {}
-    return [
-        _Problem(line, column, value, f"differs from another view of clip {clip}")
-        for line, clip, value in zip(lines, frame["clip_id"], frame[column], strict=True)
-        if first.setdefault(clip, value) != value and not (pd.isna(value) and pd.isna(first[clip]))
-    ]
-
-
-def _twins(frame: pd.DataFrame, column: str, lines: Sequence[int]) -> Iterator[_Problem]:
-    """Names that differ in case or Unicode form alone are one name to people and other file systems."""
-    seen: dict[str, str] = {}
-    for line, name in zip(lines, frame[column], strict=True):
-        other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
-        if other != name:
-            yield _Problem(line, column, name, f"differs from {other!r} only in case or Unicode form")
+        yield Problem(line, "end", row["end"], "is not after the start")
 
 
 def _number(text: str) -> float:
@@ -425,13 +386,3 @@ def _label_problem(value: str, classes: Sequence[str] | None) -> str:
     if not value:
         return "is empty; every clip needs a label (`unlabelled: keep` in the experiment lets some have none)"
     return f"is an unknown label{did_you_mean(value, classes or [])}"
-
-
-def _raise_if(problems: Sequence[_Problem], source: str) -> None:
-    if not problems:
-        return
-    lines = [str(p) for p in problems[:_SHOWN]]
-    if len(problems) > _SHOWN:
-        lines.append(f"  … and {len(problems) - _SHOWN} more")
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    raise ManifestError("\n".join([f"{source}: {count}; nothing was started", *lines]))

@@ -1,4 +1,4 @@
-"""Fusing and scoring an experiment, and what a reader must know about the result."""
+"""Fusing and scoring an experiment on classes."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -7,12 +7,12 @@ from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from affectstack import AffectstackError, __version__
+from affectstack import __version__
 from fusion import Combiner
 from pipeline import stacking
-from pipeline.posteriors import About, PosteriorTable, Split
+from pipeline.fusing import Fused, beside, fused, having, having_any
+from pipeline.posteriors import PosteriorTable, Split
 from pipeline.protocol import Protocol
 from pipeline.scoring import Scores, score
 from pipeline.sections import FusionSpec, Stacking
@@ -55,75 +55,6 @@ class Control:
 
     accuracy: float
     by_chance: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fused:
-    """Sources that were fused, whatever they say.
-
-    Attributes:
-        spec: How they were fused.
-        flags: What a reader must know, each `"<what>: <sentence>"`.
-        folds: What the fusion says of the test clips.
-        test_subjects: Per outer fold.
-        folds_name: What the split is called.
-        note: The experiment's own words.
-        trained: False if the fusion is a rule that learns nothing.
-        abouts: What the sources know about themselves.
-        rows: What the fusion learned from and was tested on.
-        fuser: Unfitted.
-        protocol: Labels or values, subjects and folds.
-    """
-
-    spec: FusionSpec
-    flags: list[str]
-    folds: list[FusedFold]
-    test_subjects: list[list[str]]
-    folds_name: str
-    note: str
-    trained: bool
-    abouts: list[About]
-    rows: list[FoldRows]
-    fuser: Combiner
-    protocol: Protocol
-
-    @property
-    def fused_name(self) -> str:
-        """What tables and figures call the fusion."""
-        return f"fused ({self.spec.method})"
-
-
-def fused(
-    tables: Sequence[PosteriorTable],
-    fuser: Combiner,
-    spec: FusionSpec,
-    protocol: Protocol,
-    note: str = "",
-) -> Fused:
-    """Fuse some sources.
-
-    Args:
-        tables: The sources.
-        fuser: An unfitted fuser.
-        spec: How they are fused.
-        protocol: Labels or values, subjects and folds.
-        note: A sentence for the reader.
-    """
-    rows = stacking.gather(tables, fuser, spec.stacking, protocol, spec.missing)
-    folds = stacking.fuse_rows(rows, fuser, protocol)
-    return Fused(
-        spec=spec,
-        flags=_flags(spec, tables, folds, fuser.trainable),
-        folds=folds,
-        test_subjects=tables[0].about.test_subjects,
-        folds_name=tables[0].about.folds,
-        note=note,
-        trained=fuser.trainable,
-        abouts=[table.about for table in tables],
-        rows=rows,
-        fuser=fuser,
-        protocol=protocol,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,31 +162,9 @@ def fuse_and_score(
     )
 
 
-def beside(
-    tables: Sequence[PosteriorTable], made: Fused
-) -> tuple[dict[Stacking, list[FusedFold]], list[str]]:
-    """Fuse in the other grades that the sources allow; one that cannot be had costs a remark, not the run."""
-    found: dict[Stacking, list[FusedFold]] = {}
-    remarks = []
-    if made.trained:
-        for grade in stacking.available(tables):
-            if grade != made.spec.stacking:
-                try:
-                    found[grade] = stacking.fuse(tables, made.fuser, grade, made.protocol, made.spec.missing)
-                except AffectstackError as error:
-                    remarks.append(f"not beside: {grade} is left out ({error})")
-    return found, remarks
-
-
 def score_folds(folds: Sequence[FusedFold], protocol: Protocol) -> Scores:
     """Score fused folds, on the clips that have any source."""
     return score([having_any(fold) for fold in folds], protocol)
-
-
-def having_any(fold: FusedFold) -> tuple[list[str], NDArray[np.float64]]:
-    """Return the clips that have any source, with what the fusion says of them."""
-    there = np.flatnonzero(~np.isnan(fold.fused[:, 0]))
-    return [fold.clip_ids[i] for i in there], fold.fused[there]
 
 
 def _splits(table: PosteriorTable, protocol: Protocol) -> dict[Split, float]:
@@ -269,12 +178,6 @@ def _splits(table: PosteriorTable, protocol: Protocol) -> dict[Split, float]:
             right += (names == protocol.labels.reindex(clips).to_numpy(dtype=object)).tolist()
         found[split] = float(np.mean(right)) if right else float("nan")
     return found
-
-
-def having(fold: FusedFold, source: int) -> tuple[list[str], NDArray[np.float64]]:
-    """Return the clips that a source has, with what it says of them."""
-    there = np.flatnonzero(~np.isnan(fold.sources[:, source, 0]))
-    return [fold.clip_ids[i] for i in there], fold.sources[there, source]
 
 
 def _pair(first: tuple[str, Scores], second: tuple[str, Scores], protocol: Protocol) -> Pair:
@@ -323,54 +226,3 @@ def _by_chance(folds: Sequence[FusedFold], protocol: Protocol) -> float:
         labels, decisions = (own[c].value_counts(normalize=True) for c in ("label", "decided"))
         right += len(own) * float(labels.mul(decisions, fill_value=0).sum())
     return right / len(table)
-
-
-def _flags(
-    spec: FusionSpec, tables: Sequence[PosteriorTable], folds: list[FusedFold], trainable: bool
-) -> list[str]:
-    flags = []
-
-    def names(on: list[PosteriorTable]) -> str:
-        return ", ".join(t.about.source for t in on)
-
-    said = "values" if tables[0].about.attributes else "posteriors"
-    if trainable and spec.stacking == "in-sample":
-        flags.append(
-            f"in-sample: the fusion learned from {said} of the models' own training clips; its figure is "
-            "not comparable with honest ones, see the other grades beside it"
-        )
-    if trainable and spec.stacking == "cross-fitted":
-        flags.append(
-            f"cross-fitted: the fusion of each fold learned from the other folds' test {said}, whose "
-            "models have seen this fold's test subjects"
-        )
-    if on := [t for t in tables if t.about.transductive]:
-        flags.append(
-            f"transductive: features of {names(on)} were z-scored per speaker with all clips of that "
-            "speaker, test clips included; no labels were used"
-        )
-    if on := [t for t in tables if t.about.untrained]:
-        flags.append(f"untrained: features of {names(on)} come from random weights; they mean little")
-    if on := [t for t in tables if t.about.selected_on_test]:
-        flags.append(
-            f"selected on test: the models of {names(on)} were chosen or stopped by their own test clips, so "
-            "every figure that uses them is optimistic"
-        )
-    if on := [t for t in tables if t.about.claimed]:
-        flags.append(
-            f"claimed: that the models of {names(on)} had not seen their test subjects is what was said when "
-            "they were imported; no file shows it"
-        )
-    for table in tables:
-        if clips := table.about.missing_clips:
-            why = "; ".join(table.about.missing_by_reason())
-            flags.append(f"missing: {table.about.source} lacks {len(clips)} clips: {why}")
-        flags += [f"clips: {table.about.source}: {remark}" for remark in table.about.remarks]
-    if lacking := sum(int(np.isnan(f.sources[:, :, 0]).any(axis=1).sum()) for f in folds):
-        flags.append(
-            f"marginalised: {lacking} clips that some source lacks were fused from the sources that they have"
-        )
-    if dropped := sorted({c for f in folds for c in f.dropped}):
-        shown = ", ".join(dropped[:5]) + (", …" if len(dropped) > 5 else "")
-        flags.append(f"dropped: {len(dropped)} clips that some source lacks were left out ({shown})")
-    return flags

@@ -12,7 +12,7 @@ from affectstack import __version__
 from affectstack.concordance import concordance, concordance_of_moments
 from fusion import Combiner
 from pipeline import stacking
-from pipeline.evaluation import Fused, beside, fused, having, having_any
+from pipeline.fusing import Fused, beside, fused, having, having_any
 from pipeline.posteriors import PosteriorTable, Split
 from pipeline.protocol import Protocol
 from pipeline.sections import FusionSpec, Stacking

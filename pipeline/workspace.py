@@ -274,6 +274,10 @@ class Workspace:
                     )
             built = self.head(name)
             inputs = built.inputs
+            if head.soft and experiment.attributes:
+                raise ConfigError(
+                    f"heads.{name}: `soft` shares votes among classes, and attributes have none"
+                )
             if head.soft and not built.learns_shares:
                 able = [n for n in HEADS if HEADS[n].learns_shares]
                 raise ConfigError(

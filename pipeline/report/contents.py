@@ -9,7 +9,8 @@ import pandas as pd
 from pipeline.audit import odd
 from pipeline.degraded import INTACT, Degraded
 from pipeline.duplicates import Duplicates
-from pipeline.evaluation import Fused, Run
+from pipeline.evaluation import Run
+from pipeline.fusing import Fused
 from pipeline.report.leaks import lights, remarks
 from pipeline.report.tables import Table
 from pipeline.scoring import Scores, chance

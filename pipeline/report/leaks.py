@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 
 from pipeline.duplicates import Duplicates, Pair
-from pipeline.evaluation import Fused, Run
+from pipeline.evaluation import Run
+from pipeline.fusing import Fused
 from pipeline.posteriors import About
 from pipeline.value_evaluation import ValueRun
 from pipeline.value_scores import plain

@@ -12,9 +12,9 @@ from affectstack import __version__
 from affectstack.hashing import file_sha256
 from extractors.weights import RANDOM, cards
 from pipeline import history
-from pipeline.evaluation import Fused
 from pipeline.features import index_path
 from pipeline.files import read_json
+from pipeline.fusing import Fused
 from pipeline.posteriors import PosteriorTable
 from pipeline.report.tables import Table
 from pipeline.sources import learned_from

@@ -1,5 +1,6 @@
 """How heads that predict values choose, scale and refuse; the laws of all heads are in test_head_contract."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,26 @@ def test_a_choice_needs_two_subjects() -> None:
 def test_a_choice_needs_two_parts() -> None:
     with pytest.raises(HeadError, match="parts is 1"):
         head("svr", C=[1, 2], parts=1).fit(*clips(), SUBJECTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "learned"),
+    [
+        *((name, learned) for name in OF_VALUES for learned in ("range_", "centre_", "attributes_")),
+        ("ridge-regression", "machines_"),
+        ("svr", "machines_"),
+    ],
+)
+def test_a_saved_head_that_does_not_fit_together_is_refused(name: str, learned: str, tmp_path: Path) -> None:
+    made = head(name).fit(*clips(), SUBJECTS)
+    setattr(made, learned, getattr(made, learned)[..., :1] if learned != "machines_" else made.machines_[:1])
+    made.save(tmp_path)
+    with pytest.raises(HeadError, match="not a saved"):
+        HEADS[name].load(tmp_path)
+    delattr(made, learned)
+    made.save(tmp_path)
+    with pytest.raises(HeadError, match="not a saved"):
+        HEADS[name].load(tmp_path)
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((4, 2)), ["sad", "glad"], pd.DataFrame(index=range(4))])

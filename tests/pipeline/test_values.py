@@ -289,3 +289,23 @@ def test_values_are_told_by_name_whatever_order_a_head_learned_them_in() -> None
     X = y.to_numpy(np.float32)
     said = said_by(HEADS["ridge-regression"]().fit(X, y), X, Targets(attributes=value_lab.ATTRIBUTES))
     assert (np.abs(said - y[list(value_lab.ATTRIBUTES)]) < 1).to_numpy().all()
+
+
+def test_clips_without_values_are_left_out_where_they_are_kept(values: Lab) -> None:
+    frame = pd.read_csv(values.folder / "manifest.csv")
+    frame.loc[:3, list(value_lab.ATTRIBUTES)] = np.nan
+    frame.to_csv(values.folder / "manifest.csv", index=False)
+    assert values.run("extract") == 0
+    assert values.run("train_heads") == 1
+    assert "is empty; every clip needs a value" in values.err
+    values.document["unlabelled"] = "keep"
+    values.save()
+    values.all_stages()
+    assert metrics(values)["fusion"]["clips"] == 68
+
+
+def test_votes_are_for_classes(values: Lab) -> None:
+    values.document["heads"]["one-ridge"]["soft"] = True
+    values.save()
+    assert values.run("train_heads") == 1
+    assert "heads.one-ridge: `soft` shares votes among classes, and attributes have none" in values.err
