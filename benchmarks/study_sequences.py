@@ -1,9 +1,9 @@
 """What becomes of heads on two inputs when clips lack one, in training or in the test.
 
-Trains `ia` with and without modality dropout, and `versatile` on all clips, on clips half of which lost
-one input at random, and on one input alone, in the folds of an experiment of recipe
-`ravdess-sequences` whose features were extracted. Prints a JSON line per head, training and seed: the accuracy
-in %, mean of the folds, with both inputs, with the voice alone, with the face alone.
+Trains `ia` with and without modality dropout, and `versatile` on all clips, on clips half of which lost one
+input at random, and on one input alone, in the folds of an experiment of recipe `ravdess-sequences` whose
+features were extracted. Prints a JSON line per head, training and seed: the accuracy in %, mean of the folds,
+with both inputs, with the voice alone, with the face alone.
 
     python benchmarks/study_sequences.py sequences/experiment.yaml --seeds 0,1,2 --folds 0,1,2
 """
