@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from affectstack import did_you_mean
-from manifests.columns import side_of
+from manifests.fold_columns import side_of
 from manifests.manifest import ManifestError, read_text_table
 
 _FILE = re.compile(r"labels?_consensus_([0-9])\.csv")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from affectstack import did_you_mean
-from manifests.columns import numbered_parts, sides_of
+from manifests.fold_columns import numbered_parts, sides_of
 from manifests.manifest import Manifest, ManifestError
 from manifests.published import PUBLISHED, Published
 

@@ -83,6 +83,8 @@ def read_degraded(workspace: Workspace, head: str, protocol: Protocol) -> list[D
         head: The head.
         protocol: Labels and subjects.
     """
+    if head not in workspace.experiment.heads or not workspace.head(head).partial:
+        return []  # whatever lies there is of another head of this name
     folders = [workspace.folder / "models" / head / f"fold{k}" for k in range(len(protocol.folds))]
     tables = [pd.read_parquet(path_of(folder)) for folder in folders if path_of(folder).is_file()]
     rows = pd.concat([t for t in tables if len(t)] or [pd.DataFrame()])

@@ -50,9 +50,12 @@ def test_a_folder_without_the_files_is_refused(lab: Lab, tmp_path: Path) -> None
 @pytest.mark.realdata
 def test_the_golden_vectors_come_out(real_data: Path, lab: Lab) -> None:
     assert lab.run("verify", "--against", "golden", "--data", str(real_data)) == 0, lab.err
-    for name in ("slowfast_tiny", "x3d_tiny", "mvitv2_tiny"):
+    for name in ("slowfast_tiny", "x3d_tiny", "mvitv2_tiny", "efficientface"):
         assert f"{name}, as it is" in lab.out
         assert f"{name}, as it runs" in lab.out
+    for way in ("lt", "it", "ia"):
+        for heads in (1, 4):
+            assert f"selfattention_fusion {way}_heads{heads}" in lab.out
     assert "not of a clip network" in lab.out  # of others, said and left out
 
 
@@ -72,6 +75,26 @@ def test_a_golden_vector_that_differs_fails_the_command(real_data: Path, lab: La
     assert "_BASE_ names another file" in lab.out
     assert lab.run("verify", "--against", "golden", "--data", str(tmp_path / "nowhere")) == 1
     assert "no folders in" in lab.err
+
+
+@pytest.mark.realdata
+def test_a_fusion_that_differs_or_does_not_fit_fails(real_data: Path, lab: Lab, tmp_path: Path) -> None:
+    copy = tmp_path / "golden/fusions"
+    copy.mkdir(parents=True)
+    for name in ("it_heads1.pt", "it_heads1.npz"):
+        shutil.copyfile(real_data / "golden/selfattention_fusion" / name, copy / name)
+    shutil.copyfile(real_data / "golden/selfattention_fusion/lt_heads1.pt", copy / "ia_heads1.pt")
+    shutil.copyfile(copy / "it_heads1.npz", copy / "ia_heads1.npz")
+    with np.load(copy / "it_heads1.npz") as file:
+        arrays = dict(file)
+    arrays["logits"][0, 0] += 0.01
+    np.savez(copy / "it_heads1.npz", **arrays)
+    assert lab.run("verify", "--against", "golden", "--data", str(tmp_path)) == 1
+    assert "ia_heads1.pt does not fit" in lab.out
+    assert lab.out.count("FAIL") == 2
+    (copy / "ia_heads1.npz").write_bytes(b"junk")
+    assert lab.run("verify", "--against", "golden", "--data", str(tmp_path)) == 1
+    assert "ia_heads1.npz: no arrays visual_features, audio_mfcc, logits in it" in lab.out
 
 
 def test_a_figure_passes_within_its_tolerance_only() -> None:

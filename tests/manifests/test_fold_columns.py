@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from manifests import Manifest, ManifestError
-from manifests.columns import Sides, numbered_parts, side_of, sides_of
+from manifests.fold_columns import Sides, numbered_parts, side_of, sides_of
 
 
 def of(*rows: tuple[str, str]) -> Manifest:
