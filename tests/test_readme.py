@@ -51,13 +51,15 @@ def test_the_two_commands_come_first() -> None:
 
 
 def test_the_example_experiment_is_valid(tmp_path: Path) -> None:
-    block, networks, faces, grid = [b for kind, b in BLOCKS if kind == "yaml"]
+    block, networks, faces, sequences, grid = [b for kind, b in BLOCKS if kind == "yaml"]
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights/SLOWFAST_8x8_R50.safetensors").touch()
     (tmp_path / "mine.yaml").write_text("MODEL: {ARCH: mvit}\n")
     document = {**yaml.safe_load(block), **yaml.safe_load(grid)}
     document["features"] |= yaml.safe_load(faces)
     document["features"] |= {f"more-{k}": v for k, v in yaml.safe_load(networks).items()}
+    for section, entries in yaml.safe_load(sequences).items():
+        document[section] |= entries
     workspace = Workspace(parse(document, "README"), tmp_path, tmp_path / "experiment.yaml")
     assert len(workspace.experiment.settings()) == 3 * 2 + 2
 
