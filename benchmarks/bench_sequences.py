@@ -4,6 +4,8 @@ Clips are as long as RAVDESS's low-level descriptors (289 to 523 rows of 10 ms, 
 row of 35 action units. One epoch of `self-attention` ("ia", softhard) and of a narrow `versatile`.
 """
 
+import contextlib
+import ctypes
 import math
 
 import numpy as np
@@ -90,8 +92,17 @@ class PlainFusion(nn.Module):
         return logits
 
 
+def as_the_system_has_it() -> None:
+    """Let memory be had and given back as glibc does it by itself, which a plain loop leaves as it is."""
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        for what, usual in ((-4, 65_536), (-3, 128 * 1024), (-1, 128 * 1024)):  # malloc.h
+            libc.mallopt(what, usual)
+
+
 def plain_fusion(X: _Pairs, y: NDArray[np.str_]) -> None:
     """Train "ia" with softhard for an epoch."""
+    as_the_system_has_it()
     voice, face = padded(X)
     truth = torch.from_numpy(y.astype(int))
     network = PlainFusion()
@@ -190,6 +201,7 @@ class PlainVersatile(nn.Module):
 
 def plain_versatile(X: _Pairs, y: NDArray[np.str_]) -> None:
     """Train it for an epoch, three updates per batch."""
+    as_the_system_has_it()
     inputs, truth = padded(X), torch.from_numpy(y.astype(int))
     lengths = torch.tensor([len(voice.values) for voice, _ in X])
     real = (torch.arange(inputs[0].shape[1]) < lengths[:, None], torch.ones(len(X), 1, dtype=torch.bool))
