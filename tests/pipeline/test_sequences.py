@@ -69,6 +69,13 @@ def test_the_report_says_what_is_left_without_each_input(done: Lab) -> None:
     assert read_degraded(workspace, "nobody", Protocol.of(workspace)) == []
 
 
+def test_what_another_head_of_this_name_left_is_not_reported(done: Lab) -> None:
+    done.document["heads"]["ia"] = {"features": "voice", "head": "temporal-cnn"}
+    done.save()
+    workspace = load(done.folder / "experiment.yaml")
+    assert read_degraded(workspace, "ia", Protocol.of(workspace)) == []
+
+
 def test_degraded_rows_are_of_clips_that_have_both_and_of_their_own_fold(done: Lab) -> None:
     workspace = load(done.folder / "experiment.yaml")
     folds = workspace.folds(workspace.labelled())
