@@ -81,7 +81,8 @@ class Head(ClassifierMixin, BaseEstimator):
             `[D]` for "static", `[T_i, D]` for "sequence", `Frames` for "frames". `sequence` is True of such a
             head: its X is a list.
         partial: True if a clip may lack some of its inputs, not all: None stands in their place.
-        learns_unlabelled: True if clips without a label teach it something: y is NaN there.
+        learns_unlabelled: True if clips without a label teach it something: y, a Categorical or a table of
+            values, is NaN there.
         learns_shares: True if y may be `SoftLabels`.
         batched: True if `fit_many` fits several side by side, faster than one after the other.
         classes_: The classes in the order of the posterior's columns, where it was trained on classes.

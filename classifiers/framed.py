@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,23 +89,22 @@ class FramedHead(NetworkHead):
         return Collator(self.widths_, self.stand_ins_)
 
     def predict_degraded(self, X: Any, place: int, how: Degradation, seed: int = 0) -> NDArray[np.float64]:
-        """Return `[N, K]` posteriors of clips of which one input says nothing (SYSTEMS 3.8).
+        """Return `[N, K]` posteriors, or values, of clips of which one input says nothing (SYSTEMS 3.8).
 
         Args:
             X: The clips.
             place: Which input.
             how: "absent", as if the clip had none; "zeros"; "noise", drawn from N(0, 1); "added noise", the
                 input with noise of its own mean and deviation added. All of them after scaling.
-            seed: Of the noise, which is each clip's own.
+            seed: Of the noise, which is each clip's own whatever clips are with it.
         """
         clips = self._scaled(self._checked(X))
         return self._ask(
             [
                 tuple(
-                    _degraded(f, how, np.random.default_rng([seed, i])) if p == place and f is not None else f
-                    for p, f in enumerate(clip)
+                    _degraded(f, how, seed) if p == place and f is not None else f for p, f in enumerate(clip)
                 )
-                for i, clip in enumerate(clips)
+                for clip in clips
             ]
         )
 
@@ -181,12 +181,13 @@ def _frames(frames: Frames | None) -> Frames | None:
     return Frames(values, np.asarray(frames.times), np.asarray(frames.valid, dtype=np.bool_))
 
 
-def _degraded(frames: Frames, how: Degradation, dice: np.random.Generator) -> Frames | None:
+def _degraded(frames: Frames, how: Degradation, seed: int) -> Frames | None:
     if how == "absent":
         return None
     x = frames.values
     if how == "zeros":
         return frames._replace(values=np.zeros_like(x))
+    dice = np.random.default_rng([seed, crc32(x.tobytes())])
     noise = dice.standard_normal(x.shape, dtype=np.float32)
     if how == "added noise":
         real = x[frames.valid]

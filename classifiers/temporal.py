@@ -43,16 +43,18 @@ class RowConvolution(nn.Conv1d):
 
 
 class RowNorm(nn.BatchNorm1d):
-    """Batch normalisation whose statistics are those of valid rows alone."""
+    """Batch normalisation whose statistics are those of valid rows alone.
+
+    The zeros that stand in for what a clip lacks are valid, as they are where this was published.
+    """
 
     def forward(self, batch: FrameBatch) -> FrameBatch:  # type: ignore[override]  # rows, not a padded tensor
-        """Return the batch normalised."""
-        if self.training and not batch.valid.all():
-            normal = self._normalised(batch.rows[batch.valid])
-            rows = torch.zeros_like(batch.rows)
-            rows[batch.valid] = normal
-            return batch._replace(rows=rows)
-        return batch._replace(rows=self._normalised(batch.rows))
+        """Return the batch normalised, with zeros in rows that are not valid."""
+        if batch.valid.all():
+            return batch._replace(rows=self._normalised(batch.rows))
+        rows = torch.zeros_like(batch.rows)
+        rows[batch.valid] = self._normalised(batch.rows[batch.valid])
+        return batch._replace(rows=rows)
 
     def _normalised(self, rows: Tensor) -> Tensor:
         if self.training and len(rows) < 2:  # one row has no variance to learn from

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from classifiers.contract import InputKind, Scale
+from classifiers.contract import HeadError, InputKind, Scale
 from classifiers.framed import DescendingHead
 from classifiers.registry import HEADS
 
@@ -65,5 +65,7 @@ class TemporalCNNHead(DescendingHead):
     def _network(self, widths: Sequence[int], classes: int) -> "TemporalClassifier":
         from classifiers.temporal import TemporalClassifier, audio_stages, visual_stages
 
+        if self.kind not in ("audio", "visual"):
+            raise HeadError(f"kind is {self.kind!r}; expected audio or visual")
         stages = {"audio": audio_stages, "visual": visual_stages}[self.kind](widths[0])
         return TemporalClassifier(stages, classes)

@@ -113,6 +113,8 @@ class Manifest:
         columns = [f"{VOTES}{name}" for name in classes]
         if absent := [c for c in columns if c not in self.frame]:
             raise ManifestError(f"{self.source}: no column {absent[0]!r} of votes; soft labels need them")
+        for column in columns:
+            raise_if(disagreements(self.frame, column, self._lines), self.source)
         found = self.frame[columns].replace("", "nan")
         takes = pd.Series(range(len(found)), index=self.frame["clip_id"]).groupby(level=0).first()
         problems, values = [], np.full((len(found), len(columns)), np.nan)
@@ -123,7 +125,7 @@ class Manifest:
                 problems.append(Problem(line, columns[0], list(row), "are not all numbers"))
                 continue
             given = values[i][~np.isnan(values[i])]
-            if len(given) and (len(given) < len(columns) or given.min() < 0 or given.sum() <= 0):
+            if len(given) and (len(given) < len(columns) or given.min() < 0 or not 0 < given.sum() < np.inf):
                 problems.append(Problem(line, columns[0], list(row), "are no shares of votes"))
         raise_if(problems, self.source)
         chosen = np.full((len(clips), len(columns)), np.nan)

@@ -26,7 +26,7 @@ class Degraded:
         head: Which head.
         feature: The input that says nothing; "" of none.
         how: How it was spoilt.
-        accuracy: Over all test clips that have that input.
+        accuracy: Over all test clips that have all inputs.
         interval: Its 95 % interval over subjects, by bootstrap.
         drop: How much the accuracy of the same clips is less than with all their inputs.
         changed: Share of these clips that another class is said of.
@@ -54,20 +54,21 @@ def rows_of_degraded(
         targets: The classes, in the order of the columns.
     """
     tables = []
+    # A clip that has nothing else would be asked about nothing.
+    own = [i for i in rows if all(part is not None for part in data.inputs[i])]
+    if not own:
+        return pd.DataFrame()
+    X, clips = [data.inputs[i] for i in own], [data.clip_ids[i] for i in own]
+    whole = head.predict_proba(X)
     for place, feature in enumerate(features):
-        # A clip that has nothing else would be asked about nothing.
-        own = [i for i in rows if all(part is not None for part in data.inputs[i])]
-        if not own:
-            continue
-        X, clips = [data.inputs[i] for i in own], [data.clip_ids[i] for i in own]
         found = {how: head.predict_degraded(X, place, how) for how in get_args(Degradation)}
-        for how, posteriors in {INTACT: head.predict_proba(X), **found}.items():
+        for how, posteriors in {INTACT: whole, **found}.items():
             table = pd.DataFrame(0.0, index=range(len(clips)), columns=targets.columns)
             table[Targets(tuple(head.classes_)).columns] = posteriors
             tables.append(
                 pd.concat([pd.DataFrame({"clip_id": clips, "feature": feature, "how": how}), table], axis=1)
             )
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return pd.concat(tables, ignore_index=True)
 
 
 def path_of(folder: Path) -> Path:

@@ -192,7 +192,7 @@ class _Reader:
             return self._joined([f for f in features if f is not None])
         made: list[Part] = []
         for kind, name, feature in zip(self._head.inputs, self._spec.feature_names, features, strict=True):
-            if feature is None or not feature.valid.any():
+            if feature is None or not feature.valid.any() or (self._head.partial and feature.silent):
                 made.append(None)
             elif kind == "static":
                 made.append(_mean(feature))
@@ -224,6 +224,11 @@ class _Reader:
     def _timed(self, name: str, features: Features) -> Features:
         """Return a sequence as long and as fine as the head wants it."""
         spec = self._spec
+        timeless = len(features.values) > 1 and features.intervals[0, 0] >= features.intervals[-1, 1]
+        if timeless and (spec.longest is not None or spec.rate is not None):
+            raise JoinError(
+                "its rows have no times, which `rate` and `longest` need; name their columns (`start`, `end`)"
+            )
         if spec.longest is not None:
             part = cut(features, spec.longest, spec.cut == "centre")
             self._cut[name] += part is not None

@@ -134,7 +134,10 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
 def _key(workspace: Workspace, name: str) -> tuple[Any, ...]:
     """Return what decides the data that a head reads."""
     spec: HeadSpec = workspace.experiment.heads[name]
-    return spec.features, spec.pool, spec.speaker_norm, spec.views, workspace.head(name).sequence
+    head = workspace.head(name)
+    read = (spec.features, spec.pool, spec.speaker_norm, spec.views, spec.soft)
+    timed = (spec.rate, spec.longest, spec.cut)
+    return *read, *timed, head.sequence, head.inputs, head.partial, head.learns_unlabelled
 
 
 def _path(folder: Path, job: FoldJob) -> Path:
@@ -144,7 +147,7 @@ def _path(folder: Path, job: FoldJob) -> Path:
 
 
 def _try(grid: Workspace, job: FoldJob, data: HeadData, path: Path) -> None:
-    in_test = np.isin(data.subjects, sorted(job.fold.test))
+    in_test = np.isin(data.subjects, sorted(job.fold.test)) & data.labelled
     in_train = np.isin(data.subjects, sorted(job.fold.train))
     head = fit_head(grid, job, data, in_train)
     clips = [data.clip_ids[i] for i in np.flatnonzero(in_test)]

@@ -109,7 +109,9 @@ def what_decides(workspace: Workspace, head: str, data: HeadData, targets: Targe
 def is_done(job: FoldJob) -> bool:
     """Tell whether a job's result is there and was made from the same inputs."""
     note = read_json(job.folder / "fold.json")
-    return note is not None and note.get("fingerprint") == job.fingerprint and _rows_path(job).is_file()
+    if note is None or note.get("fingerprint") != job.fingerprint:
+        return False
+    return all((job.folder / name).is_file() for name in note.get("files", [_rows_path(job).name]))
 
 
 def train_folds(workspace: Workspace, jobs: Sequence[FoldJob], data: HeadData, targets: Targets) -> None:
@@ -119,8 +121,7 @@ def train_folds(workspace: Workspace, jobs: Sequence[FoldJob], data: HeadData, t
     training clips; one head per inner fold predicts that inner fold's clips ("oof").
     """
     for job, heads in zip(jobs, _fit(workspace, jobs, data), strict=True):
-        _publish_degraded(workspace, job, data, heads[NO_INNER], targets)
-        _publish_fold(job, data, heads, targets)
+        _publish_fold(workspace, job, data, heads, targets)
 
 
 def held_out_table(
@@ -176,18 +177,26 @@ def _parts(job: FoldJob, data: HeadData) -> dict[int, NDArray[np.bool_]]:
     return parts
 
 
-def _publish_fold(job: FoldJob, data: HeadData, heads: dict[int, Head], targets: Targets) -> None:
+def _publish_fold(
+    workspace: Workspace, job: FoldJob, data: HeadData, heads: dict[int, Head], targets: Targets
+) -> None:
     whole, in_train = heads[NO_INNER], _parts(job, data)[NO_INNER] & data.labelled
     tables = _held_out(job, data, heads, targets)
     tables.insert(1, _predict(whole, data, in_train, targets, job.fold.index, NO_INNER, "train"))
     # Until the new note is there, nothing may pass for finished.
-    (job.folder / "fold.json").unlink(missing_ok=True)
+    for stale in (job.folder / "fold.json", path_of(job.folder)):
+        stale.unlink(missing_ok=True)
     whole.save(job.folder)
     publish(_rows_path(job), to_parquet(pd.concat(tables, ignore_index=True), asdict(targets)))
+    _publish_degraded(workspace, job, data, whole, targets)
     # The note comes last: a job whose note is there is whole.
     publish_json(
         job.folder / "fold.json",
-        {"fingerprint": job.fingerprint, "models": [asdict(n) for n in _notes(job, data, heads)]},
+        {
+            "fingerprint": job.fingerprint,
+            "models": [asdict(n) for n in _notes(job, data, heads)],
+            "files": [p.name for p in (_rows_path(job), path_of(job.folder)) if p.is_file()],
+        },
     )
 
 

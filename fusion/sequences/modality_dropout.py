@@ -21,13 +21,15 @@ def softhard(parts: list[FrameBatch], y: Tensor) -> Enlarged:
     silent, dark = (part._replace(rows=torch.zeros_like(part.rows)) for part in parts)
     sounds = [audio, _times(audio, alpha), silent, audio]
     pictures = [visual, _times(visual, 1 - alpha), visual, dark]
-    return _mixed([sounds, pictures], y)
+    heard, seen = (_says_something(part) for part in parts)
+    return _mixed([sounds, pictures], y, [heard | seen, heard | seen, seen, heard])
 
 
 def noise(parts: list[FrameBatch], y: Tensor) -> Enlarged:
     """Return three times the clips: clean, with noise for sound, with noise for picture; in a new order."""
     (audio, loud), (visual, flicker) = ((part, _noise(part)) for part in parts)
-    return _mixed([[audio, loud, audio], [visual, visual, flicker]], y)
+    heard, seen = _says_something(audio), _says_something(visual)
+    return _mixed([[audio, loud, audio], [visual, visual, flicker]], y, [heard | seen, seen, heard])
 
 
 DROPOUTS: dict[Dropout, Callable[[list[FrameBatch], Tensor], Enlarged] | None] = {
@@ -46,14 +48,12 @@ def _noise(part: FrameBatch) -> FrameBatch:
     return part._replace(rows=torch.randn_like(part.rows) * part.valid[:, None])
 
 
-def _mixed(inputs: Sequence[Sequence[FrameBatch]], y: Tensor) -> Enlarged:
-    """Return all copies in a new order, but for those of clips that now have nothing at all."""
-    copies = len(inputs[0])
+def _mixed(inputs: Sequence[Sequence[FrameBatch]], y: Tensor, something: Sequence[Tensor]) -> Enlarged:
+    """Return all copies in a new order, but for those of clips that have nothing left that says something."""
     parts = [FrameBatch(*(torch.cat(x) for x in zip(*own, strict=True))) for own in inputs]
-    something = torch.stack([_says_something(part) for part in parts]).any(dim=0)
-    order = torch.randperm(copies * len(y), device=y.device)
-    order = order[something[order]]
-    return [part.of(order) for part in parts], torch.cat([y] * copies)[order]
+    order = torch.randperm(len(something) * len(y), device=y.device)
+    order = order[torch.cat(list(something))[order]]
+    return [part.of(order) for part in parts], torch.cat([y] * len(something))[order]
 
 
 def _says_something(part: FrameBatch) -> Tensor:

@@ -1,7 +1,7 @@
 """Self-attention fusion of a voice and a face with modality dropout (katerynaCh, arXiv 2201.11095)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from classifiers.contract import HeadError, InputKind, Scale
 from classifiers.framed import DescendingHead
 from classifiers.network_head import ClassTargets
 from classifiers.registry import HEADS
-from fusion.sequences.options import Dropout, Way
+from fusion.sequences.options import Dropout, Way, known
 
 if TYPE_CHECKING:
     from classifiers.frame_training import Enlarge, FrameClip
@@ -106,10 +106,5 @@ class SelfAttentionHead(DescendingHead):
         super()._check_options()
         if self.attention_heads < 1 or 64 % self.attention_heads:
             raise HeadError(f"attention_heads is {self.attention_heads}; expected a divisor of 64")
-        _known("way", self.way, Way)
-        _known("dropout", self.dropout, Dropout)
-
-
-def _known(name: str, value: Any, kind: Any) -> None:
-    if value not in kind.__args__:
-        raise HeadError(f"{name} is {value!r}; expected one of {', '.join(kind.__args__)}")
+        known("way", self.way, Way)
+        known("dropout", self.dropout, Dropout)

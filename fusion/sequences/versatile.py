@@ -1,7 +1,7 @@
 """Versatile audio-visual learning: one model for voice, face and both (VAVL, arXiv 2305.07216)."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from scipy.special import softmax
 from classifiers.contract import HeadError, InputKind, Scale, SoftLabels, Task, check_classes, held_out_parts
 from classifiers.framed import FramedHead
 from classifiers.registry import HEADS
-from fusion.sequences.options import complete
+from fusion.sequences.options import Selection, complete, known
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from classifiers.frame_training import FrameClip
     from fusion.sequences.versatile_network import Shape, VersatileNetwork
     from fusion.sequences.versatile_training import Settings
+
+
+_LONGEST = 3_000  # rows; with eight heads, a batch takes 6 GB then
 
 
 @HEADS.register("versatile")
@@ -82,7 +85,7 @@ class VersatileHead(FramedHead):
         weight_decay: float = 5e-7,
         batch: int = 32,
         max_epochs: int = 20,
-        select_by: Literal["loss", "recall"] = "loss",
+        select_by: Selection = "loss",
         patience: int | None = None,
         parts: int = 5,
         seed: int = 0,
@@ -119,13 +122,24 @@ class VersatileHead(FramedHead):
         fit = np.flatnonzero(~np.isin(subjects, self.held_out_))
         learned = [clips[i] for i in fit.tolist()]
         self._learn_inputs(learned, widths)
-        self._note(learned, targets[fit])
         with seeded(self.seed):
             self.network_ = self._network(widths, targets.shape[1])
+            least = 2 if self._of_values else 1  # one clip has no concordance
             trainer = Trainer(
-                self.network_, self._scaled(clips), targets, self._collate, self._loss, self._settings
+                self.network_, self._scaled(clips), targets, self._collate, self._loss, self._settings, least
             )
             self.epochs_ = trainer.train(fit, labelled[held])
+        self._note(targets[fit], trainer.taught)
+
+    @classmethod
+    def _check(cls, clips: Sequence["FrameClip"], widths: Sequence[int]) -> None:
+        super()._check(clips, widths)
+        for i, clip in enumerate(clips):
+            if (rows := max(len(f.values) for f in clip if f is not None)) > _LONGEST:
+                raise HeadError(
+                    f"clip {i} has {rows:,} rows, which all attend to each other; expected {_LONGEST:,} at "
+                    "most: bring it to fewer with `rate`, or cut it with `longest`"
+                )
 
     def _targets(self, y: Any) -> tuple[NDArray[np.float32], NDArray[Any]]:
         """Return `[N, K]` targets, NaN without a label, and `[N]` classes to spread over held-out parts."""
@@ -142,31 +156,26 @@ class VersatileHead(FramedHead):
         names[there] = self.classes_[index]
         return targets, names
 
-    def _note(self, clips: Sequence["FrameClip"], targets: NDArray[np.float32]) -> None:
-        """Note which answers can be taught, and what is answered where none is."""
-        known = complete(targets)
-        there = np.array([[f is not None for f in clip] for clip in clips])
-        self.trained_ = [bool(own.any()) for own in (*(there & known[:, None]).T, there.all(axis=1) & known)]
-        self.prior_ = targets[known].mean(axis=0, dtype=np.float64).tolist()
-        lacking = [
+    def _note(self, targets: NDArray[np.float32], taught: list[bool]) -> None:
+        """Note which answers were taught, and what is answered where none was."""
+        labelled = complete(targets)
+        self.trained_ = taught
+        self.prior_ = targets[labelled].mean(axis=0, dtype=np.float64).tolist()
+        alone = "clips of it alone get the prior"
+        said = (
+            ("the first input", alone),
+            ("the second input", alone),
+            ("both inputs", "answers are averaged"),
+        )
+        self.remarks_ = [
             f"no training clip has {what} and a label; {then}"
-            for what, then, trained in zip(
-                ("the first input", "the second input", "both inputs"),
-                (
-                    "clips of it alone get the prior",
-                    "clips of it alone get the prior",
-                    "answers are averaged",
-                ),
-                self.trained_,
-                strict=True,
-            )
+            for (what, then), trained in zip(said, taught, strict=True)
             if not trained
         ]
-        if without := int((~known).sum()):
-            lacking.append(
-                f"{without} of {len(known)} training clips have no label; they are reconstructed only"
+        if without := int((~labelled).sum()):
+            self.remarks_.append(
+                f"{without} of {len(labelled)} training clips have no label; they are reconstructed only"
             )
-        self.remarks_ = lacking
 
     def _loss(self, found: "Tensor", wanted: "Tensor") -> "Tensor":
         from torch.nn import functional
@@ -281,7 +290,11 @@ class VersatileHead(FramedHead):
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise HeadError(f"kernel is {self.kernel}; expected an odd number")
         for name in ("dropout", "answer_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise HeadError(f"{name} is {getattr(self, name)}; expected 0 or more and less than 1")
+            if not 0 <= getattr(self, name) <= 0.99:
+                raise HeadError(f"{name} is {getattr(self, name)}; expected 0 to 0.99")
         if not 0 < self.lr < np.inf:
             raise HeadError(f"lr is {self.lr}; expected more than 0")
+        for name in ("weight_decay", "reconstruction"):
+            if not (getattr(self, name) or 0.0) >= 0:
+                raise HeadError(f"{name} is {getattr(self, name)}; expected 0 or more")
+        known("select_by", self.select_by, Selection)

@@ -1,4 +1,8 @@
-"""Three updates per batch: each input by itself, then the answer of both (VAVL, SYSTEMS 5.3)."""
+"""Three updates per batch: each input by itself, then the answer of both (VAVL, SYSTEMS 5.3).
+
+The sound comes before the picture, which there is the other way round; what both share is in the optimisers
+of both, each with its own moments.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -59,6 +63,10 @@ class Trainer:
         collate: How clips become batches.
         loss: Of an answer `[n, K]` and targets.
         settings: How it is trained.
+        least: How many clips the loss needs.
+
+    Attributes:
+        taught: Of each answer, whether any clip has taught it.
     """
 
     def __init__(
@@ -69,7 +77,10 @@ class Trainer:
         collate: Collator,
         loss: Loss,
         settings: Settings,
+        least: int = 1,
     ) -> None:
+        self._least = least
+        self.taught = [False] * (len(collate.widths) + 1)
         self._network, self._clips, self._collate = network.to(device()), clips, collate
         self._loss, self._settings = loss, settings
         self._targets = torch.from_numpy(targets).to(device())
@@ -88,7 +99,7 @@ class Trainer:
             The epoch whose weights are kept, from 1.
 
         Raises:
-            HeadError: If the weights grow beyond all bounds, or no clip that is held out can be answered.
+            HeadError: If the weights grow beyond all bounds, or too few held-out clips can be answered.
         """
         keep_freed_memory()
         dice = np.random.default_rng(self._settings.seed)
@@ -97,6 +108,11 @@ class Trainer:
             for rows in shuffled([frames_of(self._clips[i]) for i in fit], self._settings.batch, dice):
                 self._step(fit[rows])
             value = self._held_out(held)
+            if value is None:
+                raise HeadError(
+                    f"the {len(held)} held-out clips can be given none of the answers that training clips "
+                    "taught, for they lack the input; hold out more subjects (fewer `parts`)"
+                )
             if not np.isfinite(value):
                 raise HeadError(
                     f"the training diverged in epoch {epoch}: lr is {self._settings.lr}; lower it, or scale "
@@ -114,16 +130,17 @@ class Trainer:
         network = self._network
         for place in range(self._there.shape[1]):
             own = rows[self._there[rows, place]]
-            if len(own) > 1:
+            if len(own):
                 network.train()
                 self._update(place, own)
         both = rows[self._there[rows].all(axis=1) & self._labelled[rows]]
-        if len(both) > 1:
+        if len(both) >= self._least:
             network.eval()
             with torch.no_grad():
                 encoded = [network.encode(p, part) for p, part in enumerate(self._batch(both))]
             network.joint.train()
             self._descend(-1, self._loss(network.together(encoded), self._targets[both]))
+            self.taught[-1] = True
 
     def _update(self, place: int, rows: NDArray[np.int64]) -> None:
         """Learn from one input of some clips."""
@@ -134,7 +151,8 @@ class Trainer:
             network.reconstructions[place](encoded), mean_over_time(part)
         )
         known = np.flatnonzero(self._labelled[rows])
-        if len(known) > 1:
+        if len(known) >= self._least:
+            self.taught[place] = True
             loss = loss + self._loss(network.answers[place](encoded[known]), self._targets[rows[known]])
         self._descend(place, loss)
 
@@ -144,20 +162,24 @@ class Trainer:
         loss.backward()
         optimiser.step()
 
-    def _held_out(self, held: NDArray[np.int64]) -> float:
-        """Return how bad the answers to held-out clips are: their mean loss, or lack of recall."""
+    def _held_out(self, held: NDArray[np.int64]) -> float | None:
+        """Return how bad the answers to held-out clips are: their mean loss, or lack of recall.
+
+        Only answers that were taught count; None: no clip can be given any.
+        """
         known = held[self._labelled[held]]
         losses = []
-        for answer in answers(self._network, [self._clips[i] for i in known], self._collate):
+        found_all = answers(self._network, [self._clips[i] for i in known], self._collate)
+        for answer, taught in zip(found_all, self.taught, strict=True):
             there = complete(answer)
-            if there.sum() > 1:
+            if taught and there.sum() >= self._least:
                 wanted = self._targets[known[there]]
                 found = torch.from_numpy(answer[there]).float().to(device())
                 losses.append(float(self._loss(found, wanted)))
                 if self._settings.by_recall and np.isfinite(losses[-1]):
                     truth = wanted.argmax(dim=1).cpu().numpy()
                     losses[-1] = 1 - quality(truth, softmax(answer[there], axis=1))[0]
-        return float(np.mean(losses)) if losses else np.inf
+        return float(np.mean(losses)) if losses else None
 
     def _batch(self, rows: NDArray[np.int64], place: int | None = None) -> list[FrameBatch]:
         clips = [self._clips[i] for i in rows]

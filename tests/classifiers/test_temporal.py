@@ -75,6 +75,22 @@ def test_statistics_in_training_are_of_valid_rows_alone() -> None:
     assert not found[1].any()
 
 
+@pytest.mark.parametrize("shrinks", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_row_that_is_not_valid_is_nothing_to_its_neighbours(shrinks: bool, training: bool) -> None:
+    torch.manual_seed(0)
+    block = ConvBlock(3, 5, shrinks).train(training)
+    torch.nn.init.constant_(block.normalise.bias, 2.0)  # zeros are more than nothing after it
+    valid = np.array([True] * 6 + [False] * 6)
+    whole = batched([frames(noise(12, 3).values, valid)], 3, 1)
+    batch = whole._replace(rows=whole.rows * whole.valid[:, None])
+    normal = block.normalise(block.convolution(batch))
+    assert not normal.rows[~normal.valid].any()
+    found = block(batch)
+    assert found.rows[found.valid].any()
+    assert not found.rows[~found.valid].any()
+
+
 def test_one_row_alone_is_normalised_by_what_is_known() -> None:
     norm = RowNorm(3)
     found = norm(of(1)).rows  # nn.BatchNorm1d refuses it

@@ -15,6 +15,7 @@ from pipeline.degraded import read_degraded
 from pipeline.experiment import load
 from pipeline.head_data import load_data
 from pipeline.protocol import Protocol
+from pipeline.sweep import Sweep
 from pipeline.training import _parts, fold_jobs
 
 
@@ -74,6 +75,38 @@ def test_what_another_head_of_this_name_left_is_not_reported(done: Lab) -> None:
     done.save()
     workspace = load(done.folder / "experiment.yaml")
     assert read_degraded(workspace, "ia", Protocol.of(workspace)) == []
+
+
+def test_a_lost_table_is_made_anew(done: Lab) -> None:
+    place = done.folder / "models/ia/fold1/degraded.parquet"
+    before = pd.read_parquet(place)
+    place.unlink()
+    assert done.run("train_heads") == 0
+    assert "3 of 4 are there" in done.out
+    pd.testing.assert_frame_equal(pd.read_parquet(place), before)
+
+
+def test_a_sweep_tries_rates_on_data_of_their_own(done: Lab) -> None:
+    done.document["sweep"] = [
+        {"features": "voice", "head": "temporal-cnn", "rate": [2.5, 10], "max_epochs": 1},
+        {"features": "voice", "head": "bilstm", "max_epochs": 1, "hidden": 4},
+    ]
+    done.save()
+    assert done.run("train_heads", "--sweep", "--workers", "1") == 0, done.err
+    rows = [line.split() for line in done.out.splitlines() if "temporal-cnn" in line]
+    assert len(rows) == 2
+    tried = Sweep(load(done.folder / "experiment.yaml"))
+    assert len({job.fingerprint for own in tried.jobs.values() for job in own}) == 6
+
+
+def test_sequences_without_times_cannot_be_cut(done: Lab) -> None:
+    for key in ("start", "end"):
+        done.document["features"]["voice"].pop(key)
+    done.document["heads"]["ia"]["rate"] = 5
+    done.save()
+    assert done.run("extract", "audio") == 0, done.err
+    assert done.run("train_heads") == 1
+    assert "its rows have no times, which `rate` and `longest` need" in done.err
 
 
 def test_degraded_rows_are_of_clips_that_have_both_and_of_their_own_fold(done: Lab) -> None:

@@ -26,6 +26,10 @@ def test_a_longer_clip_keeps_its_middle_or_its_beginning(centre: bool, first: in
     assert part.intervals[0, 0] == pytest.approx(7.0 + first / 10)
 
 
+def test_a_last_row_that_reaches_past_the_end_is_no_reason_to_cut() -> None:
+    assert cut(rows(36), 3.56, centre=False) is None
+
+
 def test_a_row_longer_than_the_part_stays_the_one_nearest_to_it() -> None:
     part = cut(rows(3, rate=0.1), 2.0, centre=True)
     assert part is not None

@@ -61,6 +61,13 @@ def test_a_copy_that_has_nothing_left_teaches_nothing(clean: list[FrameBatch]) -
     assert len(y) == 11
 
 
+def test_noise_in_place_of_all_that_a_clip_has_teaches_nothing(clean: list[FrameBatch]) -> None:
+    sound, picture = clean
+    blind = [sound, picture._replace(rows=picture.rows * (picture.owners != 1)[:, None])]
+    _, y = with_noise(blind, torch.tensor([0, 1, 2]))
+    assert sorted(y.tolist()) == [0] * 3 + [1] * 2 + [2] * 3
+
+
 def test_rows_that_are_not_valid_stay_zeros(clean: list[FrameBatch]) -> None:
     torch.manual_seed(0)
     sound, picture = clean

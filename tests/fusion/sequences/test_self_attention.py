@@ -58,8 +58,8 @@ def test_dropout_makes_up_for_what_lacks() -> None:
         with_dropout, without = (
             accuracy(head, head.predict_degraded(X, place, "absent"), y) for head in both.values()
         )
-        assert with_dropout >= without
         assert with_dropout > 0.85
+        assert with_dropout > without or without == 1
 
 
 def test_what_is_degraded_is_one_input_of_each_clip(fitted: SelfAttentionHead) -> None:
@@ -69,8 +69,8 @@ def test_what_is_degraded_is_one_input_of_each_clip(fitted: SelfAttentionHead) -
     noisy, again, other = (fitted.predict_degraded(X, 1, "noise", seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(noisy, again)
     assert np.abs(noisy - other).max() > 0
-    few = fitted.predict_degraded(X[:5], 1, "added noise")
-    np.testing.assert_allclose(few, fitted.predict_degraded(X, 1, "added noise")[:5], atol=1e-6)
+    few = fitted.predict_degraded(X[5:9], 1, "added noise")
+    np.testing.assert_allclose(few, fitted.predict_degraded(X, 1, "added noise")[5:9], atol=1e-6)
 
 
 def test_a_clip_that_loses_its_only_input_still_has_posteriors(fitted: SelfAttentionHead) -> None:

@@ -5,9 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from frame_makers import CLASSES, clips
+from frame_makers import CLASSES, clips, frames
 
 from classifiers import HeadError
+from classifiers.branch_training import seeded
 from fusion.sequences.concordance_loss import concordance_loss
 from fusion.sequences.versatile import VersatileHead
 
@@ -79,6 +80,48 @@ def test_an_input_that_no_training_clip_has_is_left_out() -> None:
     sound, picture = clips()[0][5]
     np.testing.assert_array_equal(head.predict_proba([(sound, picture)]), head.predict_proba([(sound, None)]))
     np.testing.assert_allclose(head.predict_proba([(None, picture)])[0], head.prior_)
+
+
+def test_one_clip_in_a_batch_teaches_and_an_answer_that_none_taught_is_left_out() -> None:
+    X, y, groups = clips()
+    held = quick().fit(X, y, groups).held_out_
+    lone = next(i for i, g in enumerate(groups) if g not in held)
+    only = [
+        (s, p if i == lone or g in held else None)
+        for i, ((s, p), g) in enumerate(zip(X, groups, strict=True))
+    ]
+    taught = quick(max_epochs=2).fit(only, y, groups)
+    assert taught.trained_ == [True, True, True]
+    none = [(s, p if g in held else None) for (s, p), g in zip(X, groups, strict=True)]
+    head = quick(max_epochs=2).fit(none, y, groups)
+    assert head.trained_ == [True, False, False]
+    np.testing.assert_array_equal(head.predict_proba([X[3]]), head.predict_proba([(X[3][0], None)]))
+
+
+def test_a_batch_of_one_clip_teaches_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("classifiers.branch_training._FRAMES_TOGETHER", 20)  # as of very long clips
+    X, y, groups = clips()
+    head = quick(max_epochs=1).fit(X, y, groups)
+    with seeded(head.seed):
+        untouched = head._network([5, 4], 3).state_dict()
+    learned = head.network_.state_dict()
+    assert all(not torch.equal(learned[k], untouched[k]) for k in untouched if k.endswith("0.weight"))
+
+
+def test_a_clip_of_too_many_rows_says_how_to_shorten_it(fitted: VersatileHead) -> None:
+    X, _, _ = clips(takes=5)
+    sound, picture = X[0]
+    long = frames(np.zeros((3001, 5)))
+    with pytest.raises(HeadError, match=r"clip 1 has 3,001 rows.*expected 3,000 at most.*`rate`.*`longest`"):
+        fitted.predict_proba([(sound, picture), (long, picture)])
+
+
+def test_held_out_clips_that_can_be_given_no_answer_are_an_error_of_their_own() -> None:
+    X, y, groups = clips()
+    held = quick().fit(X, y, groups).held_out_
+    apart = [(None, p) if g in held else (s, None) for (s, p), g in zip(X, groups, strict=True)]
+    with pytest.raises(HeadError, match=r"held-out clips can be given none of the answers"):
+        quick().fit(apart, y, groups)
 
 
 def test_clips_without_a_label_are_reconstructed_and_counted() -> None:
@@ -164,10 +207,13 @@ def test_the_loss_is_one_minus_the_concordance_of_each_attribute() -> None:
         ({"width": 18, "heads": 4}, "width is 18; expected a multiple of twice the 4 heads"),
         ({"kernel": 4}, "kernel is 4; expected an odd number"),
         ({"batch": 1}, "batch is 1; expected 2 or more"),
-        ({"dropout": 1.0}, "dropout is 1.0"),
+        ({"dropout": 0.999999}, "dropout is 0.999999"),
         ({"shared_layers": -1}, "shared_layers is -1"),
         ({"lr": -1.0}, "lr is -1.0"),
         ({"layers": 0}, "layers is 0"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0"),
+        ({"reconstruction": float("nan")}, "reconstruction is nan"),
+        ({"select_by": "acc"}, "select_by is 'acc'; expected one of loss, recall"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
