@@ -253,9 +253,9 @@ def versatile_epoch(X: _Pairs, y: NDArray[np.str_]) -> None:
 
 def main() -> None:
     """Measure both."""
-    X, y = corpus(192)
+    X, y = corpus(96)
     compare(
-        "self-attention (ia, softhard), an epoch of 192 clips of 289 to 523 rows, against padding to 523",
+        "self-attention (ia, softhard), an epoch of 96 clips of 289 to 523 rows, against padding to 523",
         lambda: fusion_epoch(X, y),
         lambda: plain_fusion(X, y),
         rounds=3,

@@ -27,17 +27,20 @@ class _Windows(torch.autograd.Function):
 class _RectifiedMaxima(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, starts: Tensor) -> Tensor:
-        first, second = rows.index_select(0, starts), rows.index_select(0, starts + 1)
-        larger = torch.maximum(first, second).clamp_min_(0)
-        ctx.save_for_backward(starts, (first >= second) & (larger > 0), (first < second) & (larger > 0))
-        ctx.shape = rows.shape
+        larger = torch.maximum(rows[:-1], rows[1:]).index_select(0, starts).clamp_min_(0)
+        ctx.save_for_backward(rows, starts, larger)
         return larger
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        starts, of_first, of_second = ctx.saved_tensors
-        both = torch.cat([gradients[0] * of_first, gradients[0] * of_second], dim=1)
-        return _added(both, starts, ctx.shape, 2), None
+        rows, starts, larger = ctx.saved_tensors
+        everywhere = rows.new_zeros(len(rows) - 1, rows.shape[1])
+        everywhere.index_copy_(0, starts, gradients[0] * (larger > 0))
+        of_first = everywhere * (rows[:-1] >= rows[1:])
+        out = torch.zeros_like(rows)
+        out[:-1] = of_first
+        out[1:] += everywhere.sub_(of_first)
+        return out, None
 
 
 def _added(parts: Tensor, starts: Tensor, shape: tuple[int, int], width: int) -> Tensor:
