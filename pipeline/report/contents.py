@@ -179,7 +179,7 @@ def degraded_table(degraded: Sequence[Degraded]) -> Table:
         low, high = d.interval
         rows.append(
             [d.head, d.feature, d.how, percent(d.accuracy), f"{percent(low)} – {percent(high)}",
-             f"{-100 * d.drop:+.1f}", percent(d.changed)]
+             f"{0 - 100 * d.drop:+.1f}", percent(d.changed)]
         )  # fmt: skip
     return Table(
         "Heads without one of their inputs, test clips that have all",
@@ -196,6 +196,7 @@ def degraded_table(degraded: Sequence[Degraded]) -> Table:
         "Absent: as if the clip had none. Zeros, noise (of mean 0 and deviation 1) and added noise (of the "
         "clip's own mean and deviation) stand for it after scaling. Points: against the same clips, intact.",
         frozenset(i for i, d in enumerate(degraded) if d.how == INTACT),
+        frozenset({1, 2}),
     )
 
 
