@@ -326,14 +326,22 @@ def test_loading_a_damaged_network_is_refused(name: str, file: str, how: str, tm
         HEADS[name].load(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def saved_heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every head, trained once, in a folder of its name."""
+    folder = tmp_path_factory.mktemp("heads")
+    for name in HEADS:
+        head = quick(name)
+        fit(head, features(head)).save(folder / name)
+    return folder
+
+
 @pytest.mark.parametrize("name", list(HEADS))
-def test_a_head_is_not_loaded_from_another_heads_folder(name: str, tmp_path: Path) -> None:
+def test_a_head_is_not_loaded_from_another_heads_folder(name: str, saved_heads: Path) -> None:
     for other in HEADS:
         if other != name:
-            head = quick(other)
-            fit(head, features(head)).save(tmp_path / other)
             with pytest.raises(HeadError, match=other):
-                HEADS[name].load(tmp_path / other)
+                HEADS[name].load(saved_heads / other)
 
 
 @pytest.mark.parametrize("name", STATIC)
