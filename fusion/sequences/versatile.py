@@ -11,6 +11,7 @@ from scipy.special import softmax
 from classifiers.contract import HeadError, InputKind, Scale, SoftLabels, Task, check_classes, held_out_parts
 from classifiers.framed import FramedHead
 from classifiers.registry import HEADS
+from classifiers.values import check_values
 from fusion.sequences.options import Selection, complete, known
 
 if TYPE_CHECKING:
@@ -145,8 +146,11 @@ class VersatileHead(FramedHead):
         """Return `[N, K]` targets, NaN without a label, and `[N]` classes to spread over held-out parts."""
         self.__dict__.pop("attributes_", None)  # of an earlier fit
         if isinstance(y, pd.DataFrame):
-            self.attributes_ = np.asarray(y.columns, dtype=str)
-            return y.to_numpy(dtype=np.float32, copy=True), np.zeros(len(y), dtype=np.int64)
+            given = y.notna().all(axis=1).to_numpy()
+            self.attributes_, values = check_values(y[given])
+            wanted = np.full(y.shape, np.nan, dtype=np.float32)
+            wanted[given] = values
+            return wanted, np.zeros(len(y), dtype=np.int64)
         there = np.asarray(~pd.isna(y.labels if isinstance(y, SoftLabels) else y))
         self.classes_, index = check_classes(y[there])
         targets = np.full((len(y), len(self.classes_)), np.nan, dtype=np.float32)

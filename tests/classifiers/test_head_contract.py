@@ -494,7 +494,7 @@ def of_values(name: str, **options: Any) -> tuple[Head, Any]:
 
 @pytest.mark.parametrize("name", OF_VALUES)
 def test_values_stand_in_the_order_of_the_columns(name: str) -> None:
-    head, X = of_values(name)
+    head, X = of_values(name, **ENOUGH.get(name, {}))
     p = fit(head, X, "values").predict_values(X)
     assert (p.shape, p.dtype) == ((len(VALUES), 2), np.float64)
     assert head.attributes_.tolist() == ["valence", "arousal"]
